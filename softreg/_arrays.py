@@ -1,0 +1,157 @@
+"""Array libraries by name: the only module that knows which library it has in hand.
+
+Everything else computes in the namespace that `namespace` returns.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import array_api_compat
+import numpy as np
+import scipy.linalg
+import scipy.sparse
+
+Array = Any
+
+
+def namespace(*arrays: Array) -> Any:
+    """Return the array-API namespace of the arrays; SciPy sparse counts as NumPy."""
+    dense = [a for a in arrays if not scipy.sparse.issparse(a)]
+    return array_api_compat.array_namespace(*dense) if dense else array_api_compat.numpy
+
+
+def to_numpy(array: Array) -> np.ndarray:
+    """Return the array on the host, as NumPy."""
+    if isinstance(array, np.ndarray):
+        return array
+    if array_api_compat.is_cupy_array(array):
+        return array.get()
+    if array_api_compat.is_torch_array(array):
+        return array.detach().cpu().numpy()
+    return np.asarray(array)
+
+
+def like(values: np.ndarray, reference: Array) -> Array:
+    """Return NumPy values as an array of the reference's library and device."""
+    if isinstance(reference, np.ndarray):
+        return values
+    xp = array_api_compat.array_namespace(reference)
+    return xp.asarray(values, device=array_api_compat.device(reference))
+
+
+def zeros(shape: tuple[int, ...], reference: Array) -> Array:
+    """Return float64 zeros in the reference's library and on its device."""
+    xp = namespace(reference)
+    device = array_api_compat.device(reference)
+    return xp.zeros(shape, dtype=xp.float64, device=device)
+
+
+def cast(array: Array, dtype: Any) -> Array:
+    """Return the array in this dtype, itself where it has it already."""
+    return namespace(array).astype(array, dtype, copy=False)
+
+
+def take_class(scores: Array, codes: Array) -> Array:
+    """Return `scores[b, codes[i], i]` as (B, rows)."""
+    if isinstance(scores, np.ndarray):
+        return scores[:, codes, np.arange(codes.shape[0])]
+    xp = array_api_compat.array_namespace(scores)
+    index = xp.broadcast_to(codes[None, None, :], (scores.shape[0], 1, codes.shape[0]))
+    return xp.take_along_axis(scores, index, axis=1)[:, 0, :]
+
+
+def subtract_at_class(scores: Array, codes: Array, amount: float) -> Array:
+    """Return scores less `amount` at each row's class; NumPy input is overwritten."""
+    if isinstance(scores, np.ndarray):
+        scores[:, codes, np.arange(codes.shape[0])] -= amount
+        return scores
+    return scores - amount * cast(one_hot(codes, scores.shape[1]), scores.dtype)
+
+
+def one_hot(codes: Array, n_classes: int) -> Array:
+    """Return (K, rows), True where a row has the class."""
+    xp = array_api_compat.array_namespace(codes)
+    classes = xp.arange(n_classes, device=array_api_compat.device(codes))
+    return xp.astype(classes, codes.dtype)[:, None] == codes[None, :]
+
+
+class TriangularFactor(NamedTuple):
+    """Cholesky factor of `diag(scale)^-1 (L L') diag(scale)^-1`, about a given matrix.
+
+    `scale` brings the matrix to unit diagonal first, so that columns in units far
+    apart do not drown each other.
+    """
+
+    lower: Array
+    scale: Array
+
+    def solve(self, vectors: Array) -> Array:
+        """Return `matrix^-1 vectors`; vectors (m, r)."""
+        return self.unwhiten(self.whiten(vectors))
+
+    def whiten(self, vectors: Array) -> Array:
+        """Return `L^-1 diag(scale) vectors`, a square root of `solve`."""
+        return _solve_lower(self.lower, self.scale[:, None] * vectors, transposed=False)
+
+    def unwhiten(self, vectors: Array) -> Array:
+        """Return `diag(scale) L^-T vectors`, the transpose of `whiten`."""
+        return self.scale[:, None] * _solve_lower(self.lower, vectors, transposed=True)
+
+
+def factorise(matrix: Array) -> TriangularFactor:
+    """Return the equilibrated Cholesky factor of a positive semi-definite matrix.
+
+    A singular matrix is lifted by the smallest power of ten times the identity (in
+    unit-diagonal scale) that lets the factorisation through.
+    """
+    xp = array_api_compat.array_namespace(matrix)
+    diagonal = xp.linalg.diagonal(matrix)
+    safe = xp.where(diagonal > 0, diagonal, xp.ones_like(diagonal))
+    scale = 1 / xp.sqrt(safe)
+    unit = matrix * scale[:, None] * scale[None, :]
+    eye = xp.eye(
+        matrix.shape[0], dtype=matrix.dtype, device=array_api_compat.device(matrix)
+    )
+    lift = 16 * float(xp.finfo(matrix.dtype).eps)
+    while True:
+        lower = _cholesky(unit + lift * eye)
+        if lower is not None:
+            return TriangularFactor(lower, scale)
+        lift *= 10
+
+
+def _cholesky(matrix: Array) -> Array | None:
+    """Return the lower factor, or None where the matrix is not positive definite."""
+    if isinstance(matrix, np.ndarray):
+        try:
+            return scipy.linalg.cholesky(matrix, lower=True, check_finite=False)
+        except scipy.linalg.LinAlgError:
+            return None
+    xp = array_api_compat.array_namespace(matrix)
+    try:
+        lower = xp.linalg.cholesky(matrix)
+    except Exception as error:  # each library has a class of its own for this
+        if "ositive" not in str(error) and "inalg" not in type(error).__name__.lower():
+            raise
+        return None
+    return lower if bool(xp.all(xp.isfinite(lower))) else None
+
+
+def _solve_lower(lower: Array, vectors: Array, *, transposed: bool) -> Array:
+    if isinstance(lower, np.ndarray):
+        return scipy.linalg.solve_triangular(
+            lower, vectors, lower=True, trans=int(transposed), check_finite=False
+        )
+    if array_api_compat.is_cupy_array(lower):
+        from cupyx.scipy.linalg import solve_triangular
+
+        return solve_triangular(lower, vectors, lower=True, trans=int(transposed))
+    if array_api_compat.is_torch_array(lower):
+        import torch
+
+        matrix = lower.mT if transposed else lower
+        return torch.linalg.solve_triangular(matrix, vectors, upper=transposed)
+    # The standard has no triangular solve.
+    xp = array_api_compat.array_namespace(lower)
+    return xp.linalg.solve(xp.matrix_transpose(lower) if transposed else lower, vectors)

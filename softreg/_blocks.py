@@ -1,0 +1,191 @@
+"""Rows in pieces: every number about the data is a sum over blocks of rows.
+
+`LocalBlocks.reduce` forms such a sum on threads. A kernel is a module-level pure function
+`kernel(block, kept, *args) -> (summands, kept)`; what travels back is of the size of the
+coefficients, what it keeps stays beside its rows.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cache
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from threadpoolctl import ThreadpoolController
+
+from softreg._arrays import Array
+from softreg._design import Design
+from softreg._targets import Targets
+
+Sums = tuple[Array, ...]
+Kernel = Callable[..., tuple[Sums, object]]
+
+# A block of X this large stays in the cache between its two products.
+BLOCK_BYTES = 1 << 22
+SPARSE_BLOCK_ENTRIES = 1 << 18
+MAX_BLOCK_ROWS = 1 << 13
+# Partial sums are held once a lane: fewer lanes where a sum is large.
+LANE_BYTES = 1 << 25
+MAX_LANES = 16
+
+
+class Block(NamedTuple):
+    """Rows with their targets and weights.
+
+    `weight` is (1, rows), or (B, rows) where the problems of a batch weigh rows
+    differently; over all blocks it sums to one.
+    """
+
+    design: Design
+    targets: Targets
+    weight: Array
+
+
+class Engine:
+    """Threads for the blocks of one fit, and the count of reads of X.
+
+    Inside the context BLAS is held to one thread in this process; the blocks run side by
+    side instead, and the sums do not depend on how many do.
+    """
+
+    def __init__(self, n_threads: int = 1) -> None:
+        self.n_threads = n_threads
+        self.passes = 0.0
+        self._pool: ThreadPoolExecutor | None = None
+        self._limit: Any = None
+
+    def __enter__(self) -> Engine:
+        self._limit = blas().limit(limits=1, user_api="blas")
+        if self.n_threads > 1:
+            self._pool = ThreadPoolExecutor(self.n_threads)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._limit.restore_original_limits()
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
+
+    def map(
+        self, function: Callable[[int], Any], items: Iterable[int]
+    ) -> Iterator[Any]:
+        """Map on the pool, or in place where there is none."""
+        return (map if self._pool is None else self._pool.map)(function, items)
+
+
+@cache
+def blas() -> ThreadpoolController:
+    """Return the one controller of this process's BLAS libraries."""
+    return ThreadpoolController()
+
+
+def n_usable_threads() -> int:
+    """Return the threads this process may use: its cores, its BLAS limit if lower."""
+    cores = (
+        len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count() or 1
+    )
+    libraries = blas().select(user_api="blas").info()
+    return max(1, min([cores, *(library["num_threads"] for library in libraries)]))
+
+
+@dataclass(frozen=True)
+class LocalBlocks:
+    """Blocks in this process's memory."""
+
+    blocks: tuple[Block, ...]
+    engine: Engine
+
+    @property
+    def dtype(self) -> Any:
+        """Return the dtype of the products."""
+        return self.blocks[0].design.dtype  # type: ignore[attr-defined]
+
+    def with_dtype(self, dtype: Any) -> LocalBlocks:
+        """Return the same rows with products in another dtype."""
+        if dtype == self.dtype:
+            return self
+        blocks = tuple(
+            b._replace(design=b.design._replace(dtype=dtype))  # type: ignore[attr-defined]
+            for b in self.blocks
+        )
+        return replace(self, blocks=blocks)
+
+    def take(self, members: Array) -> LocalBlocks:
+        """Return the same rows for fewer problems."""
+        if self.blocks[0].weight.shape[0] == 1:
+            return self
+        blocks = tuple(b._replace(weight=b.weight[members, :]) for b in self.blocks)
+        return replace(self, blocks=blocks)
+
+    def reduce(
+        self,
+        kernel: Kernel,
+        *args: Any,
+        summand_size: int,
+        kept: list[Any] | None = None,
+        reads: float = 1.0,
+    ) -> tuple[Sums, list[Any]]:
+        """Return the sums of the kernel over the blocks, and what it kept of each.
+
+        Block i is added in lane `i mod L`, the lanes in order; L follows from shapes
+        alone. So the bits of a sum are the same for any number of threads.
+        """
+        n_blocks = len(self.blocks)
+        lanes = max(2, min(MAX_LANES, LANE_BYTES // (8 * summand_size)))
+        lanes = min(lanes, n_blocks)
+        states: list[Any] = [None] * n_blocks
+
+        def run_lane(lane: int) -> Sums:
+            total: Sums = ()
+            for index in range(lane, n_blocks, lanes):
+                state = None if kept is None else kept[index]
+                sums, states[index] = kernel(self.blocks[index], state, *args)
+                total = add(total, sums)
+            return total
+
+        self.engine.passes += reads
+        total: Sums = ()
+        for sums in self.engine.map(run_lane, range(lanes)):
+            total = add(total, sums)
+        return total, states
+
+
+def add(total: Sums, sums: Sums) -> Sums:
+    """Return the sum, in place of the total where its library can."""
+    if not total:
+        return sums
+    merged = []
+    for old, new in zip(total, sums, strict=True):
+        old += new
+        merged.append(old)
+    return tuple(merged)
+
+
+def block_rows(n_features: int, n_classes: int, itemsize: int) -> int:
+    """Return how many rows of a dense X make a block; from shapes only."""
+    rows = BLOCK_BYTES // (itemsize * max(n_features, n_classes, 1))
+    return max(64, min(MAX_BLOCK_ROWS, rows))
+
+
+def sparse_block_rows(
+    n_rows: int, n_features: int, n_classes: int, n_stored: int
+) -> int:
+    """Return how many rows of a sparse X make a block.
+
+    The sum of a block is dense, (K, d): its entries must be worth that.
+    """
+    entries = max(SPARSE_BLOCK_ENTRIES, 4 * n_features)
+    by_entries = entries * n_rows // max(n_stored, 1)
+    by_scores = BLOCK_BYTES // n_classes
+    return max(64, min(by_entries, by_scores))

@@ -1,0 +1,255 @@
+"""The linear map from coefficients to scores, over the rows of one block.
+
+Coefficients are `(B, K, P)`: B problems, K classes, P columns, the intercept last where
+there is one. Scores are class-major, `(B, K, rows)`. What is linear in the coefficients
+(the fold of two classes to one row, the temperature) is `Parametrisation`, which acts on
+coefficients alone and never meets a block.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import scipy.sparse
+
+from softreg._arrays import Array, cast, namespace
+
+
+class Parametrisation(NamedTuple):
+    """How the free coefficients (B, k, P) give those of the scores, (B, K, P).
+
+    Two classes are folded to one row: scores (-w x / 2, w x / 2). Everything is divided
+    by the temperature.
+    """
+
+    n_classes: int
+    temperature: float = 1.0
+
+    @property
+    def folded(self) -> bool:
+        """Whether two classes share one row."""
+        return self.n_classes == 2
+
+    @property
+    def n_rows(self) -> int:
+        """Return k, the rows of free coefficients."""
+        return 1 if self.folded else self.n_classes
+
+    def unfold(self, coef: Array) -> Array:
+        """Return one row of coefficients for each class, untempered."""
+        if not self.folded:
+            return coef
+        return namespace(coef).concat([-coef / 2, coef / 2], axis=1)
+
+    def expand(self, coef: Array) -> Array:
+        """Return the coefficients of the tempered scores."""
+        full = self.unfold(coef)
+        return full if self.temperature == 1 else full / self.temperature
+
+    def contract(self, gradient: Array) -> Array:
+        """Return the transpose of `unfold`; also its left inverse on (-g, g)."""
+        if not self.folded:
+            return gradient
+        return (gradient[:, 1:, :] - gradient[:, :1, :]) / 2
+
+
+class Operand(NamedTuple):
+    """Coefficients laid out once a pass for the products with every block."""
+
+    matrix: Array
+    intercept: Array | None
+    shape: tuple[int, int]
+
+
+class Design(Protocol):
+    """The rows of one block as a linear map."""
+
+    def operand(self, coef: Array) -> Operand:
+        """Lay coefficients out for `forward`; serves every block of the kind."""
+
+    def loaded(self) -> Design:
+        """Return the rows cast and laid out for products."""
+
+    def forward(self, operand: Operand) -> Array:
+        """Return scores (B, K, rows)."""
+
+    def adjoint(self, residual: Array) -> Array:
+        """Return `sum_i residual_i (x_i, 1)'`, float64 (B, K, P)."""
+
+    def standardised(self, centre: Array, scale: Array, step: int) -> Array:
+        """Return every step-th row as `((x - centre) * scale, 1)`, dense."""
+
+    def gram(self, weight: Array, centre: Array) -> Array:
+        """Return the weighted Gram matrix of `(x - centre, 1)`, float64 (P, P)."""
+
+    def squares(self, weight: Array, centre: Array) -> Array:
+        """Return the diagonal of `gram`, (P,)."""
+
+
+class DenseDesign(NamedTuple):
+    """Rows of an array; `dtype` is that of the products, whatever X is stored as."""
+
+    X: Array
+    dtype: Any
+    has_intercept: bool
+
+    def operand(self, coef: Array) -> Operand:
+        """Return the weights as (B K, d)."""
+        n_problems, n_classes, _ = coef.shape
+        n_features = self.X.shape[1]
+        xp = namespace(coef)
+        weights = xp.reshape(coef[..., :n_features], (-1, n_features))
+        bias = xp.reshape(coef[..., n_features:], (-1, 1))
+        return Operand(
+            cast(weights, self.dtype),
+            cast(bias, self.dtype) if self.has_intercept else None,
+            (n_problems, n_classes),
+        )
+
+    def loaded(self) -> DenseDesign:
+        """Cast, and copy where BLAS could not read the rows as they lie."""
+        X = cast(self.X, self.dtype)
+        if isinstance(X, np.ndarray) and X.itemsize not in X.strides:
+            X = np.ascontiguousarray(X)
+        return self._replace(X=X)
+
+    def forward(self, operand: Operand) -> Array:
+        """Multiply by the rows."""
+        scores = operand.matrix @ self.X.T
+        if operand.intercept is not None:
+            scores += operand.intercept
+        return namespace(scores).reshape(scores, (*operand.shape, self.X.shape[0]))
+
+    def adjoint(self, residual: Array) -> Array:
+        """Multiply by the rows' transpose; sums leave in float64."""
+        xp = namespace(residual)
+        n_problems, n_classes, n_rows = residual.shape
+        flat = xp.reshape(residual, (-1, n_rows))
+        product = cast(flat @ self.X, xp.float64)
+        if self.has_intercept:
+            total = xp.sum(flat, axis=1, keepdims=True, dtype=xp.float64)
+            product = xp.concat([product, total], axis=1)
+        return xp.reshape(product, (n_problems, n_classes, -1))
+
+    def standardised(self, centre: Array, scale: Array, step: int) -> Array:
+        """Return the rows centred and scaled, in the dtype of the products."""
+        xp = namespace(self.X)
+        rows = cast(self.X[::step, :], self.dtype) - cast(centre, self.dtype)
+        rows *= cast(scale, self.dtype)
+        if not self.has_intercept:
+            return rows
+        return xp.concat([rows, xp.ones_like(rows[:, :1])], axis=1)
+
+    def gram(self, weight: Array, centre: Array) -> Array:
+        """Return the weighted Gram matrix of the centred rows."""
+        xp = namespace(self.X)
+        rows = self.standardised(centre, xp.ones_like(centre), 1)
+        rows *= xp.sqrt(cast(weight, self.dtype))[:, None]
+        return cast(rows.T @ rows, xp.float64)
+
+    def squares(self, weight: Array, centre: Array) -> Array:
+        """Return the weighted sums of squares of the centred columns."""
+        xp = namespace(self.X)
+        rows = self.standardised(centre, xp.ones_like(centre), 1)
+        rows *= rows
+        return cast(cast(weight, self.dtype)[None, :] @ rows, xp.float64)[0, :]
+
+
+class SparseDesign(NamedTuple):
+    """Rows of a CSR matrix or array."""
+
+    X: Any
+    dtype: Any
+    has_intercept: bool
+
+    def operand(self, coef: Array) -> Operand:
+        """Return the weights as (d, B K): the layout that SciPy's product reads."""
+        dense = DenseDesign(self.X, self.dtype, self.has_intercept).operand(coef)
+        return dense._replace(matrix=np.ascontiguousarray(dense.matrix.T))
+
+    def loaded(self) -> SparseDesign:
+        """Cast the stored values."""
+        if self.X.dtype == self.dtype:
+            return self
+        return self._replace(X=csr_view(self.X, self.X.data.astype(self.dtype)))
+
+    def forward(self, operand: Operand) -> Array:
+        """Multiply by the rows."""
+        scores = (self.X @ operand.matrix).T
+        if operand.intercept is not None:
+            scores += operand.intercept
+        return scores.reshape(*operand.shape, self.X.shape[0])
+
+    def adjoint(self, residual: Array) -> Array:
+        """Multiply by the rows' transpose; sums leave in float64."""
+        n_problems, n_classes, n_rows = residual.shape
+        flat = residual.reshape(-1, n_rows)
+        product = (self.X.T @ flat.T).T.astype(np.float64, copy=False)
+        if self.has_intercept:
+            total = flat.sum(axis=1, keepdims=True, dtype=np.float64)
+            product = np.concatenate([product, total], axis=1)
+        return product.reshape(n_problems, n_classes, -1)
+
+    def standardised(self, centre: Array, scale: Array, step: int) -> Array:
+        """Return the rows centred and scaled, dense."""
+        rows = self.X[::step].toarray().astype(self.dtype, copy=False)
+        return DenseDesign(rows, self.dtype, self.has_intercept).standardised(
+            centre, scale, 1
+        )
+
+    def gram(self, weight: Array, centre: Array) -> Array:
+        """Return the weighted Gram matrix; centring is a correction of rank two."""
+        rows = self.X.astype(np.float64, copy=False)
+        weighted = csr_view(rows, rows.data * np.repeat(weight, np.diff(rows.indptr)))
+        gram = (rows.T @ weighted).toarray()
+        total = rows.T @ weight
+        gram -= np.outer(centre, total) + np.outer(total, centre)
+        gram += weight.sum() * np.outer(centre, centre)
+        if not self.has_intercept:
+            return gram
+        return np.block(
+            [
+                [gram, (total - weight.sum() * centre)[:, None]],
+                [total - weight.sum() * centre, weight.sum()],
+            ]
+        )
+
+    def squares(self, weight: Array, centre: Array) -> Array:
+        """Return the weighted sums of squares of the centred columns."""
+        rows = self.X.astype(np.float64, copy=False)
+        squares = csr_view(rows, rows.data**2).T @ weight
+        squares += weight.sum() * centre**2 - 2 * centre * (rows.T @ weight)
+        return np.append(squares, weight.sum()) if self.has_intercept else squares
+
+
+def csr_view(X: Any, data: np.ndarray) -> Any:
+    """Return a CSR matrix of X's class and structure with other values.
+
+    Arrays are set on an empty matrix, since the constructor may narrow 64-bit indices.
+    """
+    view = type(X)(X.shape, dtype=data.dtype)
+    view.data, view.indices, view.indptr = data, X.indices, X.indptr
+    return view
+
+
+def csr_rows(X: Any, start: int, stop: int) -> Any:
+    """Return rows of a CSR matrix as views of its arrays."""
+    low, high = X.indptr[start], X.indptr[stop]
+    view = type(X)((stop - start, X.shape[1]), dtype=X.dtype)
+    view.data, view.indices = X.data[low:high], X.indices[low:high]
+    view.indptr = X.indptr[start : stop + 1] - low
+    return view
+
+
+def design(X: Any, dtype: Any, *, has_intercept: bool) -> Design:
+    """Return the linear map of an array or a CSR matrix."""
+    kind = SparseDesign if scipy.sparse.issparse(X) else DenseDesign
+    return kind(X, dtype, has_intercept)
+
+
+def rows_of(X: Any, start: int, stop: int) -> Any:
+    """Return rows of an array or CSR matrix without copying."""
+    if scipy.sparse.issparse(X):
+        return csr_rows(X, start, stop)
+    return X[start:stop, :]

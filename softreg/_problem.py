@@ -1,0 +1,195 @@
+"""What a fit needs to know of its data, and the exact reductions of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse
+
+from softreg._arrays import Array, namespace, zeros
+from softreg._blocks import (
+    Block,
+    Engine,
+    LocalBlocks,
+    block_rows,
+    sparse_block_rows,
+)
+from softreg._certificate import Moments
+from softreg._design import Parametrisation, design, rows_of
+from softreg._losses import Loss
+from softreg._objective import Geometry, Objective, moments_of
+from softreg._targets import HardTargets, SoftTargets, Targets
+
+# Singular values below this share of the largest are noise of the Gram of the rows.
+ROW_SPACE_RANK_TOL = 1e-7
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Rows, targets and weights as blocks, with the model they are fitted by.
+
+    Parameters
+    ----------
+    X : array or CSR matrix (n, d)
+    targets : Targets
+        Of all rows.
+    weight : (W, n) array
+        Each row of it sums to one.
+    dtype : dtype
+        Of the products with X.
+    loss : Loss
+    parametrisation : Parametrisation
+    intercept : {"none", "free", "penalised"}
+    engine : Engine
+    """
+
+    X: Any
+    targets: Targets
+    weight: Array
+    dtype: Any
+    loss: Loss
+    parametrisation: Parametrisation
+    intercept: str
+    engine: Engine
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Return the shape (k, P) of the coefficients of one problem."""
+        n_columns = self.X.shape[1] + (self.intercept != "none")
+        return self.parametrisation.n_rows, n_columns
+
+    @cached_property
+    def blocks(self) -> LocalBlocks:
+        """The rows in pieces."""
+        n_rows, n_features = self.X.shape
+        n_classes = self.parametrisation.n_classes
+        if scipy.sparse.issparse(self.X):
+            size = sparse_block_rows(n_rows, n_features, n_classes, self.X.nnz)
+        else:
+            itemsize = namespace(self.weight).finfo(self.dtype).bits // 8
+            size = block_rows(n_features, n_classes, itemsize)
+        blocks = tuple(
+            Block(
+                design(
+                    rows_of(self.X, start, min(start + size, n_rows)),
+                    self.dtype,
+                    has_intercept=self.intercept != "none",
+                ),
+                _part(self.targets, start, start + size),
+                self.weight[:, start : start + size],
+            )
+            for start in range(0, n_rows, size)
+        )
+        return LocalBlocks(blocks, self.engine)
+
+    @cached_property
+    def moments(self) -> Moments:
+        """Constants of the data."""
+        return moments_of(self.blocks)
+
+    def objective(self, l2: Array) -> Objective:
+        """Return the objective of a batch with these penalties (B,)."""
+        moments = self.moments
+        return Objective(
+            self.blocks,
+            self.loss,
+            self.parametrisation,
+            moments,
+            l2,
+            self.X.shape[0],
+            self.intercept,
+            Geometry(self.blocks, moments.mean_x[0, :], self.intercept),
+        )
+
+    def start(self, n_problems: int) -> Array:
+        """Return W = 0 with a free intercept at the centred log class frequencies."""
+        coef = zeros((n_problems, *self.shape), self.weight)
+        if self.intercept != "free":
+            return coef
+        xp = namespace(self.weight)
+        frequency = self.moments.mean_target
+        log = self.parametrisation.temperature * xp.log(frequency)
+        log = log - xp.mean(log, axis=1, keepdims=True)
+        if self.parametrisation.folded:
+            log = log[:, 1:] - log[:, :1]
+        log = xp.broadcast_to(log[:, :, None], (n_problems, self.shape[0], 1))
+        return xp.concat([coef[..., :-1], log], axis=2)
+
+
+def row_space_pays(X: Any) -> bool:
+    """Return whether X has more columns than rows and the reduced X is no larger."""
+    n_rows, n_features = X.shape
+    if n_rows >= n_features:
+        return False
+    return not scipy.sparse.issparse(X) or n_rows**2 <= 2 * X.nnz
+
+
+@dataclass(frozen=True)
+class RowSpace:
+    """The rows in an orthonormal basis of the space they span.
+
+    With `X = L Q'`, `Q` orthonormal, the optimal W has its rows in the span of Q, and
+    `||V Q'|| = ||V||`: the problem in L has the same minimum.
+    """
+
+    problem: Problem
+    original: Problem
+    mixing: np.ndarray  # (r, n): coef = (V mixing) X
+
+    def lift(self, coef: Array) -> Array:
+        """Return coefficients of the original columns."""
+        host = self.original.X
+        weights = coef[..., : self.mixing.shape[0]] @ self.mixing
+        if scipy.sparse.issparse(host):
+            lifted = np.stack([(host.T @ w.T).T for w in weights])
+        else:
+            lifted = np.stack([_product(w, host) for w in weights])
+        return np.concatenate([lifted, coef[..., self.mixing.shape[0] :]], axis=-1)
+
+
+def to_row_space(problem: Problem) -> RowSpace:
+    """Return the problem in the row space of X, from the Gram matrix of the rows."""
+    X = problem.X
+    gram = (X @ X.T).toarray() if scipy.sparse.issparse(X) else _row_gram(X)
+    squares, vectors = scipy.linalg.eigh(gram.astype(np.float64), check_finite=False)
+    kept = squares > max(squares[-1], 0.0) * ROW_SPACE_RANK_TOL**2
+    if not kept.any():
+        kept[-1] = True
+    root = np.sqrt(np.maximum(squares[kept], np.finfo(float).tiny))
+    reduced = np.ascontiguousarray(vectors[:, kept] * root)
+    mixing = (vectors[:, kept] / root).T
+    small = replace(problem, X=reduced, dtype=np.float64)
+    return RowSpace(small, problem, mixing)
+
+
+def _row_gram(X: np.ndarray) -> np.ndarray:
+    """Return X X' in float64, by chunks of columns: X is never cast whole."""
+    n_rows, n_features = X.shape
+    gram = np.zeros((n_rows, n_rows))
+    width = max(64, (1 << 19) // n_rows)
+    for start in range(0, n_features, width):
+        chunk = X[:, start : start + width].astype(np.float64)
+        gram += chunk @ chunk.T
+    return gram
+
+
+def _product(left: np.ndarray, X: np.ndarray) -> np.ndarray:
+    """Return left @ X in float64, by chunks of columns."""
+    width = max(64, (1 << 19) // X.shape[0])
+    chunks = [
+        left @ X[:, start : start + width].astype(np.float64)
+        for start in range(0, X.shape[1], width)
+    ]
+    return np.concatenate(chunks, axis=1)
+
+
+def _part(targets: Targets, start: int, stop: int) -> Targets:
+    """Return the targets of some rows."""
+    if isinstance(targets, HardTargets):
+        return targets._replace(codes=targets.codes[start:stop])
+    assert isinstance(targets, SoftTargets)
+    return targets._replace(rows=targets.rows[start:stop, :])

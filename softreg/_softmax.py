@@ -1,0 +1,480 @@
+"""`SoftmaxRegression`: parameters in, one solve, attributes out."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.validation import check_is_fitted
+
+from softreg._data import Ingested, apply_rows, ingest, solver_of
+from softreg._losses import LOSSES, shift_to_top
+from softreg._solve import Solution, solve
+from softreg.solvers._loop import Record
+
+HISTORY = (
+    "objective",
+    "gradient_norm",
+    "optimality_gap",
+    "passes",
+    "seconds",
+    "precision",
+)
+
+
+class SoftmaxRegression(ClassifierMixin, BaseEstimator):
+    """Multinomial logistic regression with L2 weight decay and a proven optimum.
+
+    The model is `P(y = k | x) = softmax((W x + b) / T)_k`. The fit minimises
+
+        F(W, b) = (1 / S) sum_i s_i loss(W x_i + b, y_i) + (lambda / 2) ||W||^2,
+
+    S the sum of the weights s_i and lambda = 1 / (C S), or `weight_decay`. For
+    lambda > 0 the optimal W is unique. The fit stops on a proven bound of how far F is
+    from its minimum, `optimality_gap_`: `tol` means the same for every solver and data
+    set, and X need not be scaled. Two classes have one row of coefficients, as in
+    `sklearn.linear_model.LogisticRegression`, which has the same optimum at the same C.
+
+    Parameters
+    ----------
+    C : float, default=1.0
+        Inverse of the regularisation strength, in (0, inf]; `inf` is unpenalised.
+    weight_decay : float, default=None
+        Lambda of the mean loss, 0 or more; overrides C.
+    loss : {"softmax"}, default="softmax"
+        The cross-entropy of the softmax.
+    temperature : float, default=1.0
+        T of the loss and of `predict_proba`; `decision_function` gives `W x + b`.
+    label_smoothing : float, default=0.0
+        In [0, 1): the targets are `(1 - eps) onehot + eps / K`.
+    margin : float or array-like of shape (n_classes, n_classes), default=0.0
+        Added in training to the scores of the wrong classes, after the division by T:
+        a number of 0 or more, or a cost matrix with zero diagonal, a row for each true
+        class. Soft targets take the mean row.
+    fit_intercept : bool, default=True
+        Whether to fit b.
+    penalize_intercept : bool, default=False
+        Whether the penalty includes b.
+    class_weight : None, "balanced" or dict, default=None
+        Weights of the classes; "balanced" is `S / (K * weight of the class)`. Labels a
+        dict lacks weigh 1. Refused with soft targets.
+    solver : {"auto", "lbfgs", "newton-cg", "newton-cholesky"} or object, default="auto"
+        How to solve; the optimum is the same. An object of `softreg.solvers` sets
+        options. "auto" takes "newton-cholesky" for K (d + 1) up to 64, else "newton-cg".
+    tol : float, default=1e-4
+        Stop once `optimality_gap_ <= tol * objective_`. Where lambda = 0 there is no
+        such proof: stop once the gradient's largest entry is at most tol times that at
+        W = 0, b = 0.
+    max_iter : int, default=1000
+        Most iterations of the solver.
+    warm_start : bool, default=False
+        Start from the last solution. Where the classes changed, those that stayed keep
+        their coefficients.
+    device : {None, "cpu"}, default=None
+        Where to compute; None is where X lives.
+    n_jobs : int, default=None
+        Threads for blocks of rows. None: all that the process may use, within a joblib
+        worker its share. The result has the same bits for any number.
+    random_state : int, RandomState instance or None, default=None
+        For solvers that draw rows at random; those above are deterministic.
+    verbose : int, default=0
+        1 prints a line an iteration.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Labels; `arange(K)` with soft targets. Labels all of whose rows weigh 0 are left
+        out.
+    coef_ : ndarray of shape (n_classes, n_features) or (1, n_features)
+        W, with columns that sum to zero; one row for two classes.
+    intercept_ : ndarray of shape (n_classes,) or (1,)
+        b, summing to zero; zeros without an intercept.
+    n_iter_ : int
+        Iterations used.
+    converged_ : bool
+        Whether `tol` was reached.
+    objective_ : float
+        F at the solution.
+    optimality_gap_ : float
+        Proven upper bound of `F - min F`; `inf` where lambda is 0.
+    weight_decay_ : float
+        The lambda used.
+    solver_ : str
+        Name of the solver that ran.
+    history_ : dict of ndarray
+        "objective", "gradient_norm" (largest entry), "optimality_gap", "passes" (reads
+        of X), "seconds" and "precision" (of the products with X), from the start to the
+        last iteration. float32 input is solved in float32 and then proven, and where
+        need be finished, in float64: the column "precision" shows where.
+    n_features_in_ : int
+        Columns of X.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns, where X has string names.
+
+    See Also
+    --------
+    sklearn.linear_model.LogisticRegression : The same optimum, reached less surely.
+
+    Notes
+    -----
+    X is read as it lies, block by block of rows, and never copied whole unless its form
+    leaves no choice (lists, frames, sparse formats other than CSR): float32 and float64
+    of any layout, memory maps, small integers and float16 (as float32), other integers
+    (as float64), CSR matrices with 32- or 64-bit indices. With more columns than rows
+    the fit runs in the space that the rows span.
+
+    References
+    ----------
+    Blondel, Martins & Niculae, "Learning with Fenchel-Young losses", JMLR 21, 2020, for
+    the loss and its dual.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_wine
+    >>> from softreg import SoftmaxRegression
+    >>> X, y = load_wine(return_X_y=True)
+    >>> model = SoftmaxRegression().fit(X, y)
+    >>> model.converged_, model.optimality_gap_ <= 1e-4 * model.objective_
+    (True, True)
+    >>> model.predict_proba(X[:2]).round(3)
+    array([[1., 0., 0.],
+           [1., 0., 0.]])
+    """
+
+    _doc_link_module = "softreg"
+    _doc_link_template = (
+        "https://softreg.readthedocs.io/en/stable/api/"
+        "{estimator_module}.{estimator_name}.html"
+    )
+
+    def __init__(
+        self,
+        C: float = 1.0,
+        *,
+        weight_decay: float | None = None,
+        loss: str = "softmax",
+        temperature: float = 1.0,
+        label_smoothing: float = 0.0,
+        margin: Any = 0.0,
+        fit_intercept: bool = True,
+        penalize_intercept: bool = False,
+        class_weight: Any = None,
+        solver: Any = "auto",
+        tol: float = 1e-4,
+        max_iter: int = 1000,
+        warm_start: bool = False,
+        device: str | None = None,
+        n_jobs: int | None = None,
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.C = C
+        self.weight_decay = weight_decay
+        self.loss = loss
+        self.temperature = temperature
+        self.label_smoothing = label_smoothing
+        self.margin = margin
+        self.fit_intercept = fit_intercept
+        self.penalize_intercept = penalize_intercept
+        self.class_weight = class_weight
+        self.solver = solver
+        self.tol = tol
+        self.max_iter = max_iter
+        self.warm_start = warm_start
+        self.device = device
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def __sklearn_tags__(self) -> Any:
+        """Return scikit-learn's tags: sparse X is welcome."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> SoftmaxRegression:
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Data, in any units.
+        y : array-like of shape (n_samples,) or (n_samples, n_classes)
+            Labels of any kind, or soft targets: floats, each row a distribution.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, 0 or more. A weight of 2 is the row twice, 0 no row.
+
+        Returns
+        -------
+        self : SoftmaxRegression
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For bad input, before any computing; the estimator stays as it was.
+
+        Warns
+        -----
+        ConvergenceWarning
+            Once, where the fit stops before `tol`.
+        """
+        data = ingest(self, X, y, sample_weight)
+        solution = solve(
+            data.problem,
+            np.array([data.weight_decay]),
+            solver_of(self),
+            tol=self.tol,
+            max_iter=self.max_iter,
+            coef=_warm_coef(self, data) if self.warm_start else None,
+            dtype=data.dtype,
+            watch=[_print_progress] if self.verbose else [],
+        )
+        vars(self).update(_attributes(data, solution))
+        if data.feature_names_in is None:
+            vars(self).pop("feature_names_in_", None)
+        if not self.converged_:
+            warnings.warn(
+                _explanation(self, solution.reason[0]), ConvergenceWarning, stacklevel=2
+            )
+        return self
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Return the scores `W x + b`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Data.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples, n_classes) or (n_samples,)
+            A column a class; for two classes the score of `classes_[1]` against
+            `classes_[0]`.
+        """
+        check_is_fitted(self)
+        two = len(self.classes_) == 2
+        return apply_rows(self, X, lambda scores: scores[:, 0] if two else scores)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return the most probable label of each row.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Data.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+            Labels from `classes_`.
+        """
+        check_is_fitted(self)
+        codes = apply_rows(
+            self,
+            X,
+            lambda scores: (
+                (scores[:, 0] > 0).astype(np.intp)
+                if scores.shape[1] == 1
+                else scores.argmax(axis=1)
+            ),
+        )
+        return self.classes_[codes]
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Return the probabilities `softmax((W x + b) / T)`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Data.
+
+        Returns
+        -------
+        proba : ndarray of shape (n_samples, n_classes)
+            Rows sum to one.
+        """
+        check_is_fitted(self)
+        return apply_rows(self, X, lambda scores: self._distribution(scores)[1])
+
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Return the logarithms of the probabilities, finite wherever the scores are.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Data.
+
+        Returns
+        -------
+        log_proba : ndarray of shape (n_samples, n_classes)
+            Formed from the scores, never from probabilities that underflow.
+        """
+        check_is_fitted(self)
+        return apply_rows(self, X, lambda scores: self._distribution(scores)[0])
+
+    def proba_jacobian(self, X: Any) -> np.ndarray:
+        """Return the derivatives of the probabilities with respect to the columns of X.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Data.
+
+        Returns
+        -------
+        jacobian : ndarray of shape (n_samples, n_classes, n_features)
+            `dp_k / dx_j`, in probability per unit of the column; sums to zero over the
+            classes.
+        """
+        check_is_fitted(self)
+        coef = self.coef_.toarray() if scipy.sparse.issparse(self.coef_) else self.coef_
+        if len(self.classes_) == 2:
+            coef = np.concatenate([-coef / 2, coef / 2])
+        coef = coef / coef.dtype.type(self.temperature)
+
+        def jacobian(scores: np.ndarray) -> np.ndarray:
+            proba = self._distribution(scores)[1]
+            weights = coef.astype(proba.dtype, copy=False)
+            return proba[:, :, None] * (weights - (proba @ weights)[:, None, :])
+
+        return apply_rows(self, X, jacobian)
+
+    def _distribution(self, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return log-probabilities and probabilities of scores (rows, k)."""
+        if scores.shape[1] == 1:
+            scores = np.concatenate([-scores / 2, scores / 2], axis=1)
+        shifted = shift_to_top(
+            (scores / scores.dtype.type(self.temperature)).T[None, :, :]
+        )
+        potential, proba = LOSSES[self.loss].potential_and_proba(shifted)
+        return (shifted - potential[:, None, :])[0].T, proba[0].T
+
+    def sparsify(self) -> SoftmaxRegression:
+        """Store `coef_` as a sparse CSR matrix; pays where most entries are zero.
+
+        Returns
+        -------
+        self : SoftmaxRegression
+            The estimator; `fit` makes `coef_` dense again.
+        """
+        check_is_fitted(self)
+        self.coef_ = scipy.sparse.csr_matrix(self.coef_)
+        return self
+
+    def densify(self) -> SoftmaxRegression:
+        """Store `coef_` as an ndarray, as `fit` leaves it.
+
+        Returns
+        -------
+        self : SoftmaxRegression
+            The estimator.
+        """
+        check_is_fitted(self)
+        if scipy.sparse.issparse(self.coef_):
+            self.coef_ = self.coef_.toarray()
+        return self
+
+
+def _attributes(data: Ingested, solution: Solution) -> dict[str, Any]:
+    """Return every fitted attribute."""
+    coef = solution.coef[0, ...].astype(data.dtype)
+    n_features = data.n_features_in
+    has_intercept = coef.shape[1] > n_features
+    names = {}
+    if data.feature_names_in is not None:
+        names["feature_names_in_"] = data.feature_names_in
+    return names | {
+        "classes_": data.classes,
+        "coef_": np.ascontiguousarray(coef[:, :n_features]),
+        "intercept_": (
+            coef[:, n_features].copy()
+            if has_intercept
+            else np.zeros(coef.shape[0], dtype=data.dtype)
+        ),
+        "n_iter_": int(solution.n_iter[0]),
+        "converged_": bool(solution.converged[0]),
+        "objective_": float(solution.value[0]),
+        "optimality_gap_": float(solution.gap[0]),
+        "weight_decay_": data.weight_decay,
+        "solver_": solution.solver,
+        "history_": {
+            column: np.array([getattr(row, column) for row in solution.history[0]])
+            for column in HISTORY
+        },
+        "n_features_in_": n_features,
+    }
+
+
+def _warm_coef(estimator: SoftmaxRegression, data: Ingested) -> np.ndarray | None:
+    """Return the last solution as a start; classes that are new start at the mean.
+
+    None where there is no last solution, or it has other columns.
+    """
+    if getattr(estimator, "n_features_in_", None) != data.n_features_in:
+        return None
+    estimator.densify()
+    old = np.column_stack([estimator.coef_, estimator.intercept_]).astype(float)
+    if len(old) == 1:
+        old = np.concatenate([-old / 2, old / 2])
+    rows = dict(zip(estimator.classes_.tolist(), old, strict=True))
+    start = data.problem.start(1)[0]
+    if len(start) == 1:
+        start = np.concatenate([-start / 2, start / 2])
+    n_columns = start.shape[1]
+    coef = np.stack(
+        [
+            rows[label][:n_columns] if label in rows else row
+            for label, row in zip(data.classes.tolist(), start, strict=True)
+        ]
+    )
+    if not any(label in rows for label in data.classes.tolist()):
+        return None
+    coef -= coef.mean(axis=0)
+    return (coef[1:] - coef[:1] if len(coef) == 2 else coef)[None, ...]
+
+
+def _print_progress(row: Record) -> None:
+    print(
+        f"iteration {row.iteration:4d}  objective {row.objective:.8g}  "
+        f"proven gap {row.optimality_gap:.2e}  passes {row.passes:.0f}  "
+        f"{row.seconds:.2f} s",
+        flush=True,
+    )
+
+
+def _explanation(estimator: SoftmaxRegression, reason: str) -> str:
+    """Return the text of the one warning: what stopped, how far it got, what to do."""
+    if reason == "separated":
+        return (
+            f"{estimator.solver_} stopped after {estimator.n_iter_} iterations: the "
+            "classes are separated without error, so with C=inf there is no finite "
+            "optimum and the coefficients grow without bound. Use a finite C, or "
+            "label_smoothing."
+        )
+    gap = estimator.optimality_gap_
+    if np.isfinite(gap):
+        reached = f"relative gap {gap / abs(estimator.objective_):.1e}"
+    else:
+        slope = estimator.history_["gradient_norm"][-1]
+        reached = f"largest gradient entry {slope:.1e}"
+    head = f"{estimator.solver_} stopped after {estimator.n_iter_} iterations"
+    if reason == "max_iter":
+        return (
+            f"{head} (max_iter) with {reached} > tol = {estimator.tol:.1e}. Increase "
+            "max_iter, or use solver='auto'."
+        )
+    precision = estimator.history_["precision"][-1]
+    dtype = estimator.coef_.dtype
+    return (
+        f"{head} with {reached} > tol = {estimator.tol:.1e}: rounding ({precision} "
+        f"products, {dtype} coefficients) hides any further progress. This is the best "
+        "point found. Increase tol"
+        + (", pass X as float64" if dtype == np.float32 else "")
+        + ", or use a smaller C."
+    )

@@ -1,0 +1,131 @@
+"""Fits as batches: which solver, which reduction, and back to the user's coordinates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from softreg._arrays import Array, cast, like, namespace, to_numpy, zeros
+from softreg._objective import Objective
+from softreg._problem import Problem, row_space_pays, to_row_space
+from softreg.solvers import LBFGS, NewtonCG, NewtonCholesky
+from softreg.solvers._loop import Record, Result, Stop, Watcher, largest_entry
+
+Solver = LBFGS | NewtonCG | NewtonCholesky
+
+# docs/how-to-choose.md has the measurements behind this.
+MAX_EXACT_NEWTON = 64
+
+
+class Solution(NamedTuple):
+    """The end of a batch of fits, problem first."""
+
+    coef: Array  # (B, k, P)
+    value: np.ndarray
+    gap: np.ndarray
+    n_iter: np.ndarray
+    converged: np.ndarray
+    reason: list[str]  # "tol", "max_iter", "stalled" or "separated"
+    history: list[list[Record]]
+    solver: str
+
+
+def choose_solver(problem: Problem) -> Solver:
+    """Return the solver of `solver="auto"`."""
+    n_rows, n_columns = problem.shape
+    return NewtonCholesky() if n_rows * n_columns <= MAX_EXACT_NEWTON else NewtonCG()
+
+
+def solve(
+    problem: Problem,
+    l2: np.ndarray,
+    solver: Solver | None,
+    *,
+    tol: float,
+    max_iter: int,
+    coef: Array | None = None,
+    dtype: Any = np.float64,
+    watch: Sequence[Watcher] = (),
+) -> Solution:
+    """Fit the model of a problem at each penalty of l2 (B,).
+
+    `coef` (B, k, P) is where to start, `dtype` that of the answer: value and gap are
+    those of the rounded coefficients.
+    """
+    with problem.engine:
+        reduced = (
+            to_row_space(problem)
+            if coef is None and row_space_pays(problem.X)
+            else None
+        )
+        small = problem if reduced is None else reduced.problem
+        chosen = choose_solver(small) if solver is None else solver
+        objective = small.objective(like(l2, problem.weight))
+        stop = Stop(tol, max_iter, _reference(objective, l2))
+        start = small.start(len(l2)) if coef is None else coef
+        result = chosen.minimize(objective, start, stop=stop, watch=watch)
+        if reduced is not None:
+            objective = problem.objective(like(l2, problem.weight))
+            result = _settled(objective, reduced.lift(result.coef), result, stop, watch)
+        return _finished(objective, result, stop, chosen.name, dtype)
+
+
+def _reference(objective: Objective, l2: np.ndarray) -> np.ndarray:
+    """Return the largest entry of the gradient at zero, where no gap can be proven."""
+    if np.all(l2 > 0):
+        return np.zeros(len(l2))
+    n_rows = objective.parametrisation.n_rows
+    shape = (len(l2), n_rows, objective.moments.mean_x.shape[-1])
+    return largest_entry(objective.evaluate(zeros(shape, objective.l2)).gradient)
+
+
+def _settled(
+    objective: Objective,
+    coef: Array,
+    result: Result,
+    stop: Stop,
+    watch: Sequence[Watcher],
+) -> Result:
+    """Prove a lifted solution on the original columns, and polish it where need be.
+
+    A reduction may then be slow, but never wrong.
+    """
+    precise = objective.in_double() or objective
+    left = stop._replace(max_iter=max(0, stop.max_iter - int(result.n_iter.max())))
+    proven = NewtonCG().minimize(precise, coef, stop=left, watch=watch)
+    history = [
+        old + new for old, new in zip(result.history, proven.history, strict=True)
+    ]
+    return proven._replace(n_iter=result.n_iter + proven.n_iter, history=history)
+
+
+def _finished(
+    objective: Objective, result: Result, stop: Stop, name: str, dtype: Any
+) -> Solution:
+    """Centre over the classes, round to the dtype of the answer, and say how it ended."""
+    precise = objective.in_double() or objective
+    xp = namespace(result.coef)
+    coef = result.coef
+    if not objective.parametrisation.folded:
+        coef = coef - xp.mean(coef, axis=1, keepdims=True)
+    value, gap = result.value, result.gap
+    converged, reason = result.converged.copy(), list(result.reason)
+    if dtype != xp.float64:
+        coef = cast(cast(coef, dtype), xp.float64)
+        lower = value - gap
+        point = precise.evaluate(coef)
+        value = to_numpy(point.value)
+        gap = np.maximum(np.minimum(value - lower, to_numpy(point.gap)), 0.0)
+        slopes = largest_entry(point.gradient)
+        for i in np.flatnonzero(converged):
+            if np.isfinite(gap[i]) and not stop.met(value[i], gap[i], slopes[i], i):
+                converged[i], reason[i] = False, "stalled"
+    unpenalised = to_numpy(objective.l2) == 0
+    if unpenalised.any():
+        for i in np.flatnonzero(unpenalised & precise.separated(coef)):
+            converged[i], reason[i] = False, "separated"
+    return Solution(
+        coef, value, gap, result.n_iter, converged, reason, result.history, name
+    )

@@ -1,0 +1,62 @@
+"""Truncated conjugate gradients on the Newton system of a batch of problems."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from softreg._arrays import Array, namespace
+from softreg.solvers._loop import Objective, Point, inner
+
+
+class NewtonStep(NamedTuple):
+    """Direction (B, k, P), the decrease its quadratic model predicts (B,), CG steps."""
+
+    direction: Array
+    decrease: Array
+    n_steps: int
+
+
+def newton_direction(
+    objective: Objective,
+    point: Point,
+    preconditioner: Any,
+    *,
+    tol: float,
+    max_steps: int,
+) -> NewtonStep:
+    """Minimise the quadratic model of each problem until a step gains little.
+
+    The rule is LIBLINEAR's since 2.40 (Galli & Lin 2021, truncation by the model's
+    decrease): stop after step j once `j (q_j - q_{j-1}) <= tol q_j`.
+    """
+    xp = namespace(point.coef)
+    residual = -point.gradient
+    search = preconditioner.solve(residual)
+    energy = inner(residual, search)
+    direction = xp.zeros_like(residual)
+    decrease = xp.zeros_like(energy)
+    active = energy > 0
+    n_steps = 0
+    while n_steps < max_steps and bool(xp.any(active)):
+        n_steps += 1
+        product = objective.hessian_product(point, search)
+        curvature = inner(search, product)
+        # Curvature is positive but for rounding; there the model is exhausted.
+        active = active & (curvature > 0)
+        length = xp.where(
+            active, energy / xp.where(active, curvature, 1 + 0 * curvature), 0 * energy
+        )
+        direction = direction + length[:, None, None] * search
+        residual = residual - length[:, None, None] * product
+        gain = length * energy / 2
+        decrease = decrease + gain
+        active = active & (n_steps * gain > tol * decrease)
+        solved = preconditioner.solve(residual)
+        new_energy = inner(residual, solved)
+        ratio = xp.where(
+            active, new_energy / xp.where(active, energy, 1 + 0 * energy), 0 * energy
+        )
+        search = solved + ratio[:, None, None] * search
+        energy = new_energy
+        active = active & (energy > 0)
+    return NewtonStep(direction, decrease, n_steps)

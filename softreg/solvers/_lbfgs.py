@@ -1,0 +1,145 @@
+"""SciPy's L-BFGS-B, in coordinates in which the Hessian at W = 0 is the identity."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.optimize
+
+from softreg._arrays import Array, like, to_numpy
+from softreg.solvers._loop import Journal, Objective, Point, Result, Stop, Watcher
+
+# Values that fall by less than this, relatively, over so many iterations have stalled.
+STALL_WINDOW = 10
+
+
+@dataclass(frozen=True)
+class LBFGS:
+    """Limited-memory BFGS of SciPy, whitened.
+
+    With `M = a X'X + lambda I = L L'` the routine minimises over `v = L' W'`. It runs on
+    the host, a problem of a batch after the other. Nothing of size n x K is kept. One
+    pass over X each evaluation, about one an iteration.
+
+    Parameters
+    ----------
+    memory : int, default=10
+        Pairs of steps and gradients kept (`maxcor`).
+    max_line_search : int, default=50
+        Most evaluations in a line search (`maxls`).
+
+    References
+    ----------
+    Liu & Nocedal, "On the limited memory BFGS method", Math. Programming 45, 1989.
+    """
+
+    memory: int = 10
+    max_line_search: int = 50
+
+    name = "lbfgs"
+
+    def __post_init__(self) -> None:
+        for option in ("memory", "max_line_search"):
+            if getattr(self, option) < 1:
+                raise ValueError(
+                    f"{option} must be at least 1, got {getattr(self, option)!r}."
+                )
+
+    def minimize(
+        self,
+        objective: Objective,
+        coef: Array,
+        *,
+        stop: Stop,
+        watch: Sequence[Watcher] = (),
+    ) -> Result:
+        """Return the minimiser of each problem from coef (B, k, P)."""
+        journal = Journal(coef, stop, watch)
+        for member in range(coef.shape[0]):
+            own = objective.take([member]) if coef.shape[0] > 1 else objective
+            self._minimize_one(own, journal, member)
+            double = own.in_double()
+            if double is not None:
+                journal.forget_bounds([member])
+                self._minimize_one(double, journal, member)
+        return journal.result()
+
+    def _minimize_one(
+        self, objective: Objective, journal: Journal, member: int
+    ) -> None:
+        """Run SciPy's routine, afresh where its line search gave up too early."""
+        watchdog = _Watchdog(objective, journal, member)
+        watchdog.take_note(objective.evaluate(journal.coef[member][None, ...]))
+        while not watchdog.finished:
+            before = journal.value[member]
+            scipy.optimize.minimize(
+                watchdog.value_and_gradient,
+                watchdog.depart(),
+                jac=True,
+                method="L-BFGS-B",
+                callback=watchdog,
+                options={
+                    "maxcor": self.memory,
+                    "maxls": self.max_line_search,
+                    "maxiter": journal.stop.max_iter,
+                    "maxfun": np.iinfo(np.int32).max,
+                    "ftol": 0.0,
+                    "gtol": 0.0,
+                },
+            )
+            fall = before - journal.value[member]
+            if not watchdog.finished and fall <= objective.eps * abs(before):
+                journal.reason[member] = "stalled"
+                return
+
+
+class _Watchdog:
+    """Value and gradient for SciPy, and its callback: stop, history, balance."""
+
+    def __init__(self, objective: Objective, journal: Journal, member: int) -> None:
+        self.objective, self.journal, self.member = objective, journal, member
+        self.whitening = objective.shared_preconditioner()
+        self.finished = False
+        self.origin: Array
+        self.last: Point
+        self.values: list[float] = []
+
+    def depart(self) -> np.ndarray:
+        """Return the origin of whitened coordinates: the best point so far."""
+        self.origin = self.journal.coef[self.member][None, ...]
+        return np.zeros(self.origin.shape).ravel()
+
+    def value_and_gradient(self, flat: np.ndarray) -> tuple[float, np.ndarray]:
+        """Evaluate at whitened coordinates."""
+        vector = like(flat.reshape(self.origin.shape), self.origin)
+        coef = self.origin + self.whitening.unwhiten(vector)
+        self.last = self.objective.evaluate(coef)
+        gradient = self.whitening.whiten(self.last.gradient)
+        return float(self.last.value[0]), to_numpy(gradient).ravel()
+
+    def __call__(self, intermediate_result: Any) -> None:
+        """Record the accepted point, which is the last evaluated; stop when done."""
+        self.journal.n_iter[self.member] += 1
+        self.take_note(self.last)
+        if self.finished:
+            raise StopIteration
+
+    def take_note(self, point: Point) -> None:
+        """Record a point, with balanced intercepts where only they are in the way."""
+        journal, member = self.journal, self.member
+        if journal.stop.wants_balance(point):
+            point = self.objective.balance(point)
+        journal.record(self.objective, [member], point)
+        self.values.append(float(journal.value[member]))
+        recent = self.values[-STALL_WINDOW - 1 :]
+        stalled = len(recent) > STALL_WINDOW and (
+            recent[0] - recent[-1] <= self.objective.eps * abs(recent[-1])
+        )
+        if stalled and not journal.converged[member]:
+            journal.reason[member] = "stalled"
+        self.finished = bool(
+            stalled or journal.converged[member] or journal.exhausted(member)
+        )

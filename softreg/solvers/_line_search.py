@@ -1,0 +1,74 @@
+"""A step length along a direction of descent of a convex function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from softreg._arrays import Array, namespace
+from softreg.solvers._loop import Line
+
+MAX_TRIALS = 40
+# The slope must fall to this share of its start, in size.
+FLATNESS = 0.5
+MAX_GROWTH = 8.0
+
+
+class Step(NamedTuple):
+    """Step lengths (B,), 0 where none was found, and the value there."""
+
+    length: Array
+    value: Array
+
+
+def search(line: Callable[[Array], Line], value: Array, slope: Array) -> Step:
+    """Bracket the minimum of each problem along its line on value and slope.
+
+    Step 1 is tried first; it may also grow. Slopes decide, since near an optimum values
+    differ by less than their rounding. A problem whose slope is not negative, or whose
+    trials run out, stays where it is.
+    """
+    xp = namespace(value)
+    low, high = xp.zeros_like(value), xp.full_like(value, xp.inf)
+    low_slope, high_slope = slope, xp.zeros_like(value)
+    trial = xp.ones_like(value)
+    length, best = xp.zeros_like(value), value
+    open_ = slope < 0
+    # Values of equal points differ by their rounding.
+    slack = 64 * float(xp.finfo(value.dtype).eps) * xp.abs(value)
+    for _ in range(MAX_TRIALS):
+        at = line(trial)
+        finite = xp.isfinite(at.value) & xp.isfinite(at.slope)
+        falls = finite & (at.value <= value + slack)
+        flat = falls & (xp.abs(at.slope) <= FLATNESS * xp.abs(slope))
+        better = open_ & falls & (flat | (at.value < best))
+        length, best = xp.where(better, trial, length), xp.where(better, at.value, best)
+        open_ = open_ & ~flat
+        if not bool(xp.any(open_)):
+            break
+        short = falls & (at.slope < 0)
+        low_slope = xp.where(short, at.slope, low_slope)
+        low = xp.where(short, trial, low)
+        high_slope = xp.where(short, high_slope, xp.where(finite, at.slope, 0 * slope))
+        high = xp.where(short, high, trial)
+        trial = xp.where(open_, _next_trial(low, high, low_slope, high_slope), trial)
+    return Step(length, best)
+
+
+def _next_trial(low: Array, high: Array, low_slope: Array, high_slope: Array) -> Array:
+    """Return the root of the slopes' secant, kept inside the bracket, or a longer step."""
+    xp = namespace(low)
+    bracketed = xp.isfinite(high)
+    width = xp.where(bracketed, high - low, xp.zeros_like(low))
+    rise = high_slope - low_slope
+    usable = (high_slope > 0) & (rise > 0)
+    share = xp.where(
+        usable, -low_slope / xp.where(usable, rise, 1 + 0 * rise), 0.5 + 0 * low
+    )
+    share = xp.where(
+        usable,
+        xp.minimum(xp.maximum(share, 0 * low + 0.1), 0 * low + 0.9),
+        0 * low + 0.25,
+    )
+    longer = xp.where(low > 0, MAX_GROWTH / 2 * low, 0.5 + 0 * low)
+    return xp.where(bracketed, low + share * width, longer)

@@ -1,0 +1,299 @@
+"""The one loop of every solver: stopping, history, progress, dropping out.
+
+A solver is a frozen dataclass of options with `start` and `step`; `run` owns the rest.
+Every array is problem first, so a batch sheds its finished members by one index.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from softreg._arrays import Array, like, namespace, to_numpy
+
+
+class Point(NamedTuple):
+    """Where a solver stands, problem first; data, not closures."""
+
+    coef: Array  # (B, k, P)
+    value: Array  # (B,)
+    gradient: Array  # (B, k, P)
+    gap: Array  # (B,) proven bound of value - minimum; inf where there is none
+    balanced_gap: Array  # (B,) what the bound would be with the intercepts at optimum
+    kept: list[Any] | None = None  # what the blocks kept, or None: recompute
+
+    def take(self, members: list[int]) -> Point:
+        """Return the point of fewer problems."""
+        xp = namespace(self.coef)
+        index = like(np.asarray(members), self.coef)
+        arrays = [xp.take(a, index, axis=0) for a in self[:5]]
+        kept = self.kept
+        if kept is not None:
+            kept = [tuple(xp.take(a, index, axis=0) for a in block) for block in kept]
+        return Point(*arrays, kept)
+
+
+class Line(NamedTuple):
+    """Values and slopes along `coef + step * direction`, (B,) each."""
+
+    value: Array
+    slope: Array
+
+
+class Objective(Protocol):
+    """What a solver may ask of B regularised mean losses over the same rows."""
+
+    @property
+    def passes(self) -> float:
+        """Reads of X so far."""
+
+    @property
+    def eps(self) -> float:
+        """Rounding unit of the products."""
+
+    def evaluate(self, coef: Array, *, keep: bool = False) -> Point:
+        """Return value, gradient and gap; one pass."""
+
+    def balance(self, point: Point) -> Point:
+        """Return the point after a Newton step in the intercepts alone."""
+
+    def hessian_product(self, point: Point, direction: Array) -> Array:
+        """Return the Hessian at the point times direction; one pass."""
+
+    def line(self, point: Point, direction: Array) -> Callable[[Array], Line]:
+        """Return the function of steps along a direction."""
+
+    def shared_preconditioner(self) -> Any:
+        """Return one block for every class, with a square root."""
+
+    def curvature_preconditioner(self, point: Point, step: int) -> Any:
+        """Return the factorised Hessian from every step-th row, or None."""
+
+    def hessian_preconditioner(self, point: Point) -> Any:
+        """Return the whole Hessian, factorised, from all rows."""
+
+    def curvature_sample(self, thoroughness: int) -> tuple[int, float]:
+        """Return a row step for `curvature_preconditioner` and its cost in passes."""
+
+    def take(self, members: list[int]) -> Objective:
+        """Return the same rows with fewer problems."""
+
+    def in_double(self) -> Objective | None:
+        """Return the objective with float64 products; None where it has them."""
+
+
+class Stop(NamedTuple):
+    """When to stop: gap at most tol times the value, or after max_iter iterations.
+
+    `reference` (B,) is the largest entry of the gradient at zero: where nothing can be
+    proven (gap inf), the largest entry of the gradient must fall to tol times that.
+    """
+
+    tol: float
+    max_iter: int
+    reference: np.ndarray
+
+    def met(self, value: float, gap: float, slope: float, member: int) -> bool:
+        """Return whether one problem is solved."""
+        if np.isfinite(gap):
+            return gap <= self.tol * abs(value)
+        return slope <= self.tol * float(self.reference[member])
+
+    def wants_balance(self, point: Point) -> bool:
+        """Return whether only the intercepts keep a problem from being solved."""
+        limit = self.tol * to_numpy(point.value)
+        gap = to_numpy(point.gap)
+        balanced = to_numpy(point.balanced_gap)
+        return bool(np.any((gap > limit) & np.isfinite(gap) & (balanced <= limit / 2)))
+
+
+class Record(NamedTuple):
+    """One row of a problem's history."""
+
+    problem: int
+    iteration: int
+    objective: float
+    gradient_norm: float
+    optimality_gap: float
+    passes: float
+    seconds: float
+    precision: str
+
+
+Watcher = Callable[[Record], None]
+
+
+class Result(NamedTuple):
+    """What a solver returns, problem first."""
+
+    coef: Array
+    value: np.ndarray
+    gap: np.ndarray
+    n_iter: np.ndarray
+    converged: np.ndarray
+    reason: list[str]  # "tol", "max_iter" or "stalled"
+    history: list[list[Record]]
+
+
+class Journal:
+    """What happened to each problem: best point, proven bound, history."""
+
+    def __init__(self, coef: Array, stop: Stop, watch: Sequence[Watcher] = ()) -> None:
+        n_problems = coef.shape[0]
+        self.stop = stop
+        self.coef: list[Array] = [coef[b, ...] for b in range(n_problems)]
+        self.value = np.full(n_problems, np.inf)
+        self.gap = np.full(n_problems, np.inf)
+        self.lower = np.full(n_problems, -np.inf)
+        self.n_iter = np.zeros(n_problems, dtype=int)
+        self.converged = np.zeros(n_problems, dtype=bool)
+        self.reason = ["max_iter"] * n_problems
+        self.history: list[list[Record]] = [[] for _ in range(n_problems)]
+        self._watch = tuple(watch)
+        self._start = time.perf_counter()
+
+    def forget_bounds(self, members: Sequence[int] | slice = slice(None)) -> None:
+        """Start proofs afresh: those so far were made with coarser products."""
+        self.value[members] = np.inf
+        self.lower[members] = -np.inf
+
+    def record(
+        self, objective: Objective, members: Sequence[int], point: Point
+    ) -> None:
+        """Take note of the point of each member; never loses a better one."""
+        values, gaps = to_numpy(point.value), to_numpy(point.gap)
+        slopes = largest_entry(point.gradient)
+        for position, member in enumerate(members):
+            value = float(values[position])
+            self.lower[member] = max(self.lower[member], value - float(gaps[position]))
+            if value <= self.value[member]:
+                self.value[member] = value
+                self.coef[member] = point.coef[position, ...]
+            # Rounding may leave the best value a hair below its own lower bound.
+            gap = max(self.value[member] - self.lower[member], 0.0)
+            self.gap[member] = gap
+            slope = float(slopes[position])
+            solved = self.stop.met(self.value[member], gap, slope, member)
+            self.converged[member] = solved
+            self.reason[member] = "tol" if solved else "max_iter"
+            row = Record(
+                member,
+                int(self.n_iter[member]),
+                value,
+                slope,
+                gap,
+                objective.passes,
+                time.perf_counter() - self._start,
+                "float64" if objective.eps < 1e-10 else "float32",
+            )
+            self.history[member].append(row)
+            for watcher in self._watch:
+                watcher(row)
+
+    def exhausted(self, member: int) -> bool:
+        """Return whether a problem has used its iterations."""
+        return bool(self.n_iter[member] >= self.stop.max_iter)
+
+    def best(self) -> Array:
+        """Return the best coefficients of every problem, (B, k, P)."""
+        return namespace(self.coef[0]).stack(self.coef)
+
+    def result(self) -> Result:
+        """Return what is known of every problem."""
+        return Result(
+            self.best(),
+            self.value,
+            self.gap,
+            self.n_iter,
+            self.converged,
+            self.reason,
+            self.history,
+        )
+
+
+class State(Protocol):
+    """A NamedTuple of arrays and records, problem first."""
+
+    @property
+    def point(self) -> Point:
+        """Where the solver stands."""
+
+    @property
+    def stalled(self) -> np.ndarray:
+        """Which problems rounding keeps from falling further, (B,)."""
+
+    def take(self, members: list[int]) -> Any:
+        """Return the state of fewer problems."""
+
+    def _replace(self, **changes: Any) -> Any: ...
+
+
+class Stepper(Protocol):
+    """An algorithm: how it starts, and one iteration of every problem of a batch."""
+
+    def start(self, objective: Any, coef: Array) -> Any:
+        """Return the state at coef."""
+
+    def step(self, objective: Any, state: Any) -> Any:
+        """Return the state after one iteration."""
+
+
+def run(
+    stepper: Stepper,
+    objective: Objective,
+    coef: Array,
+    *,
+    stop: Stop,
+    watch: Sequence[Watcher] = (),
+) -> Result:
+    """Iterate until every problem is solved, stalled or out of iterations.
+
+    Where the products are coarser than float64 the problems are solved in them first,
+    and then in float64: only that proves anything, and it mends what rounding left.
+    """
+    journal = Journal(coef, stop, watch)
+    _stage(stepper, objective, coef, journal)
+    double = objective.in_double()
+    if double is not None:
+        journal.forget_bounds()
+        _stage(stepper, double, journal.best(), journal)
+    return journal.result()
+
+
+def _stage(
+    stepper: Stepper, objective: Objective, coef: Array, journal: Journal
+) -> None:
+    """Run every problem in one precision."""
+    alive = list(range(coef.shape[0]))
+    state = stepper.start(objective, coef)
+    while True:
+        if journal.stop.wants_balance(state.point):
+            state = state._replace(point=objective.balance(state.point))
+        journal.record(objective, alive, state.point)
+        going = []
+        for position, member in enumerate(alive):
+            if state.stalled[position] and not journal.converged[member]:
+                journal.reason[member] = "stalled"
+            elif not journal.converged[member] and not journal.exhausted(member):
+                going.append(position)
+        if not going:
+            return
+        if len(going) < len(alive):
+            objective, state = objective.take(going), state.take(going)
+            alive = [alive[position] for position in going]
+        state = stepper.step(objective, state)
+        journal.n_iter[alive] += 1
+
+
+def largest_entry(gradient: Array) -> np.ndarray:
+    """Return the largest absolute entry of each problem's gradient, (B,)."""
+    xp = namespace(gradient)
+    return to_numpy(xp.max(xp.abs(gradient), axis=(1, 2)))
+
+
+def inner(left: Array, right: Array) -> Array:
+    """Return the inner product of each problem, (B,)."""
+    return namespace(left).sum(left * right, axis=(1, 2))
