@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import array_api_compat
+import array_api_compat.numpy as compat_numpy
 import numpy as np
 import scipy.linalg
 import scipy.sparse
@@ -18,7 +19,7 @@ Array = Any
 def namespace(*arrays: Array) -> Any:
     """Return the array-API namespace of the arrays; SciPy sparse counts as NumPy."""
     dense = [a for a in arrays if not scipy.sparse.issparse(a)]
-    return array_api_compat.array_namespace(*dense) if dense else array_api_compat.numpy
+    return array_api_compat.array_namespace(*dense) if dense else compat_numpy
 
 
 def to_numpy(array: Array) -> np.ndarray:
@@ -80,7 +81,7 @@ class TriangularFactor(NamedTuple):
     """Cholesky factor of `diag(scale)^-1 (L L') diag(scale)^-1`, about a given matrix.
 
     `scale` brings the matrix to unit diagonal first, so that columns in units far
-    apart do not drown each other.
+    apart do not drown each other. Solves run in the dtype of `lower`.
     """
 
     lower: Array
@@ -92,11 +93,20 @@ class TriangularFactor(NamedTuple):
 
     def whiten(self, vectors: Array) -> Array:
         """Return `L^-1 diag(scale) vectors`, a square root of `solve`."""
-        return _solve_lower(self.lower, self.scale[:, None] * vectors, transposed=False)
+        return self._triangular(self.scale[:, None] * vectors, transposed=False)
 
     def unwhiten(self, vectors: Array) -> Array:
         """Return `diag(scale) L^-T vectors`, the transpose of `whiten`."""
-        return self.scale[:, None] * _solve_lower(self.lower, vectors, transposed=True)
+        return self.scale[:, None] * self._triangular(vectors, transposed=True)
+
+    def held_in(self, dtype: Any) -> TriangularFactor:
+        """Return the factor rounded to another dtype."""
+        return self._replace(lower=cast(self.lower, dtype))
+
+    def _triangular(self, vectors: Array, *, transposed: bool) -> Array:
+        rounded = cast(vectors, self.lower.dtype)
+        solved = _solve_lower(self.lower, rounded, transposed=transposed)
+        return cast(solved, vectors.dtype)
 
 
 def factorise(matrix: Array) -> TriangularFactor:

@@ -1,8 +1,8 @@
 """Rows in pieces: every number about the data is a sum over blocks of rows.
 
-`LocalBlocks.reduce` forms such a sum on threads. A kernel is a module-level pure function
-`kernel(block, kept, *args) -> (summands, kept)`; what travels back is of the size of the
-coefficients, what it keeps stays beside its rows.
+`LocalBlocks.reduce` forms such a sum on threads. A kernel is a module-level pure
+function `kernel(block, kept, *args) -> (summands, kept)`; what travels back is of the
+size of the coefficients, what it keeps stays beside its rows.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ Sums = tuple[Array, ...]
 Kernel = Callable[..., tuple[Sums, object]]
 
 # A block of X this large stays in the cache between its two products.
-BLOCK_BYTES = 1 << 22
+BLOCK_BYTES = 1 << 21
 SPARSE_BLOCK_ENTRIES = 1 << 18
 MAX_BLOCK_ROWS = 1 << 13
 # Partial sums are held once a lane: fewer lanes where a sum is large.
-LANE_BYTES = 1 << 25
+LANE_BYTES = 1 << 23
 MAX_LANES = 16
 
 
@@ -48,8 +48,8 @@ class Block(NamedTuple):
 class Engine:
     """Threads for the blocks of one fit, and the count of reads of X.
 
-    Inside the context BLAS is held to one thread in this process; the blocks run side by
-    side instead, and the sums do not depend on how many do.
+    Inside the context BLAS is held to one thread in this process; the blocks run side
+    by side instead, and the sums do not depend on how many do.
     """
 
     def __init__(self, n_threads: int = 1) -> None:

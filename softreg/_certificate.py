@@ -1,8 +1,9 @@
 """A proven bound of the distance to the optimum, from sums that a pass already has.
 
 F is lambda-strongly convex in the weights, so without a free intercept
-`F - min F <= ||G||^2 / (2 lambda)`. A free intercept needs a dual point whose mean is that
-of the targets: the probabilities are mixed with one constant distribution v until it is.
+`F - min F <= ||G||^2 / (2 lambda)`. A free intercept needs a dual point whose mean is
+that of the targets: the probabilities are mixed with one constant distribution v until
+it is.
 By convexity of the Fenchel-Young loss in its target,
 
     F - min F <= t l_v + ||lambda W + (1 - t) R + t Delta||^2 / (2 lambda),

@@ -1,7 +1,8 @@
 """The edge: everything a user passes is checked here, and never again behind it.
 
-`ingest` turns what `fit` was given into a `Problem`; `apply_rows` maps a function of the
-scores over the rows of what `predict` was given. All messages about input live here.
+`ingest` turns what `fit` was given into a `Problem`; `apply_rows` maps a function of
+the scores over the rows of what `predict` was given. All messages about input live
+here.
 """
 
 from __future__ import annotations
@@ -112,12 +113,26 @@ class Range(NamedTuple):
 
     def holds(self, value: Any) -> bool:
         """Return whether a value is a number of the kind and in the interval."""
-        kind = numbers.Integral if self.whole else numbers.Real
-        if not isinstance(value, kind) or isinstance(value, bool | np.bool_):
+        if not (is_whole(value) if self.whole else is_real(value)):
             return False
         above = value > self.low if self.open_low else value >= self.low
         below = value < self.high if self.open_high else value <= self.high
         return bool(above and below)
+
+
+def is_real(value: Any) -> bool:
+    """Return whether a value is a real number, not a bool."""
+    return isinstance(value, numbers.Real) and not is_flag(value)
+
+
+def is_whole(value: Any) -> bool:
+    """Return whether a value is a whole number, not a bool."""
+    return isinstance(value, numbers.Integral) and not is_flag(value)
+
+
+def is_flag(value: Any) -> bool:
+    """Return whether a value is a bool."""
+    return isinstance(value, bool | np.bool_)
 
 
 INF = float("inf")
@@ -152,7 +167,7 @@ def check_parameters(estimator: Any) -> None:
     """Raise where a parameter is out of its range."""
     for name, allowed in RANGES.items():
         value = getattr(estimator, name)
-        if name == "verbose" and isinstance(value, bool):
+        if name == "verbose" and is_flag(value):
             continue
         if not allowed.holds(value):
             raise _error(value, f"{name} must be {allowed.text}", allowed.hint)
@@ -165,7 +180,7 @@ def check_parameters(estimator: Any) -> None:
         )
     for name in FLAGS:
         value = getattr(estimator, name)
-        if not isinstance(value, bool | np.bool_):
+        if not is_flag(value):
             raise _error(value, f"{name} must be True or False", "Pass a bool.")
     if not isinstance(estimator.loss, str) or estimator.loss not in LOSSES:
         raise _error(
@@ -236,8 +251,8 @@ def _check_solver_fits(estimator: Any, problem: Problem) -> None:
     if chosen and side > MAX_HESSIAN_SIDE:
         raise ValueError(
             f"solver='newton-cholesky' factorises a Hessian of K (d + 1) = {side} rows "
-            f"({8 * side**2 / 1e9:.0f} GB); at most {MAX_HESSIAN_SIDE} are allowed. Use "
-            "solver='newton-cg' or 'auto'."
+            f"({8 * side**2 / 1e9:.0f} GB); at most {MAX_HESSIAN_SIDE} are allowed. "
+            "Use solver='newton-cg' or 'auto'."
         )
 
 
@@ -250,10 +265,10 @@ def solver_of(estimator: Any) -> Solver | None:
 
 def n_threads(n_jobs: int | None) -> int:
     """Return the threads to use; within a joblib worker, its share."""
-    share = min(effective_n_jobs(-1), n_usable_threads())
-    return (
-        share if n_jobs is None else min(effective_n_jobs(n_jobs), effective_n_jobs(-1))
-    )
+    allowed = effective_n_jobs(-1)
+    if n_jobs is None:
+        return min(allowed, n_usable_threads())
+    return min(effective_n_jobs(n_jobs), allowed)
 
 
 def _intercept(estimator: Any) -> str:
@@ -326,7 +341,7 @@ def _row_weights(sample_weight: Any, n_rows: int) -> np.ndarray:
 def _check_weights(weight: np.ndarray, name: str) -> None:
     if (weight < 0).any():
         raise ValueError(
-            f"{name} must not be negative, got {weight.min()}. Use 0 to leave a row out."
+            f"{name} must not be negative, got {weight.min()}. Use 0 to leave out."
         )
     total = weight.sum()
     if total <= 0:
@@ -391,7 +406,7 @@ def _class_weights(
     values = np.asarray([class_weight.get(label, 1.0) for label in known], dtype=float)
     if not np.isfinite(values).all():
         raise ValueError(
-            f"class_weight must be finite, got {class_weight}. Use numbers of 0 or more."
+            f"class_weight must be finite, got {class_weight}. Use numbers >= 0."
         )
     _check_weights(values, "class_weight")
     return values
@@ -402,8 +417,8 @@ def _soft_targets(
 ) -> tuple[np.ndarray, Targets, np.ndarray]:
     if scipy.sparse.issparse(y) or y.dtype.kind != "f":
         raise ValueError(
-            f"y must be labels (n,) or soft targets, a float array (n, K), got {_kind(y)} "
-            f"of shape {y.shape}. Classes exclude each other here: for multilabel "
+            "y must be labels (n,) or soft targets, a float array (n, K), got "
+            f"{_kind(y)} of shape {y.shape}. Classes exclude each other here: for multilabel "
             "targets wrap the estimator in sklearn.multiclass.OneVsRestClassifier; for "
             "one-hot rows pass y.argmax(axis=1)."
         )
@@ -415,14 +430,14 @@ def _soft_targets(
         row = int(np.flatnonzero(off)[0])
         raise ValueError(
             "Rows of soft targets must be nonnegative and sum to one, got "
-            f"{np.array2string(y[row], threshold=6)} (sum {sums[row]:.6g}) in row {row}. "
-            "Divide each row by its sum; for multilabel targets wrap the estimator in "
+            f"{np.array2string(y[row], threshold=6)} (sum {sums[row]:.6g}) in row {row}."
+            " Divide each row by its sum; for multilabel targets wrap the estimator in "
             "sklearn.multiclass.OneVsRestClassifier."
         )
     if estimator.class_weight is not None:
         raise ValueError(
-            f"class_weight must be None with soft targets, got {estimator.class_weight!r}."
-            " Weigh the rows with sample_weight instead."
+            "class_weight must be None with soft targets, got "
+            f"{estimator.class_weight!r}. Weigh the rows with sample_weight instead."
         )
     mass = weight @ y
     n_classes = y.shape[1]
@@ -433,9 +448,9 @@ def _soft_targets(
     ):
         empty = np.flatnonzero(mass <= 0).tolist()
         raise ValueError(
-            f"Every class needs a positive share of the soft targets, got none in columns "
-            f"{empty}: a free intercept would run to minus infinity. Drop these columns, "
-            "or use label_smoothing or penalize_intercept=True."
+            "Every class needs a positive share of the soft targets, got none in "
+            f"columns {empty}: a free intercept would run to minus infinity. Drop these "
+            "columns, or use label_smoothing or penalize_intercept=True."
         )
     cost = _cost_matrix(estimator.margin, n_classes)
     targets = SoftTargets(y, float(estimator.label_smoothing), cost)
@@ -453,7 +468,7 @@ def _kind(y: Any) -> str:
 def _cost_matrix(margin: Any, n_classes: int) -> np.ndarray | None:
     """Return the (K, K) cost of a margin, None where it is zero."""
     hint = "Pass a number, or a matrix with a row for each true class."
-    if isinstance(margin, numbers.Real) and not isinstance(margin, bool | np.bool_):
+    if is_real(margin):
         if not 0 <= margin < INF:
             raise _error(margin, "margin must be in [0, inf)", hint)
         if margin == 0:
@@ -467,8 +482,8 @@ def _cost_matrix(margin: Any, n_classes: int) -> np.ndarray | None:
         ) from error
     if cost.shape != (n_classes, n_classes):
         raise ValueError(
-            f"margin must be a number or a cost matrix of shape ({n_classes}, {n_classes})"
-            f", got shape {cost.shape}. {hint}"
+            "margin must be a number or a cost matrix of shape "
+            f"({n_classes}, {n_classes}), got shape {cost.shape}. {hint}"
         )
     if not np.isfinite(cost).all() or (cost < 0).any():
         raise ValueError(

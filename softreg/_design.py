@@ -1,9 +1,9 @@
 """The linear map from coefficients to scores, over the rows of one block.
 
-Coefficients are `(B, K, P)`: B problems, K classes, P columns, the intercept last where
-there is one. Scores are class-major, `(B, K, rows)`. What is linear in the coefficients
-(the fold of two classes to one row, the temperature) is `Parametrisation`, which acts on
-coefficients alone and never meets a block.
+Coefficients are `(B, K, P)`: B problems, K classes, P columns, the intercept last
+where there is one. Scores are class-major, `(B, K, rows)`. What is linear in the
+coefficients (the fold of two classes to one row, the temperature) is `Parametrisation`,
+which acts on coefficients alone and never meets a block.
 """
 
 from __future__ import annotations

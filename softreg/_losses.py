@@ -1,8 +1,8 @@
 """Losses as potentials of a row of scores (Blondel, Martins & Niculae, 1901.02324).
 
-A loss knows no data, labels, weights or penalty. Scores are class-major, `(B, K, rows)`:
-reductions over the classes then run over whole rows of memory, which NumPy does several
-times faster than reductions along a short last axis.
+A loss knows no data, labels, weights or penalty. Scores are class-major,
+`(B, K, rows)`: reductions over the classes then run over whole rows of memory, which
+NumPy does several times faster than reductions along a short last axis.
 """
 
 from __future__ import annotations

@@ -262,7 +262,7 @@ class Objective:
     # -- preconditioners --------------------------------------------------------------
 
     def shared_preconditioner(self) -> Shared:
-        """Return the Hessian's shape at W = 0: no further pass once the Gram is there."""
+        """Return the Hessian's shape at W = 0: no pass once the Gram is there."""
         return preconditioner.shared(
             self.geometry.standard_gram,
             self._standard_penalty,
@@ -282,27 +282,38 @@ class Objective:
         if self.structure == "full":
             return self.hessian_preconditioner(point, step)
         n_rows, n_columns = point.coef.shape[1:]
-        grams = self._curvature(_class_blocks, point, step, n_rows * n_columns**2)
+        # A class at a time: all at once would be the largest array of a fit.
+        grams = (
+            self._curvature(_class_block, point, step, n_columns**2, k)
+            for k in range(n_rows)
+        )
         return preconditioner.class_blocks(
-            grams, self._standard_penalty, self.geometry.standard
+            grams, self._standard_penalty, self.geometry.standard, self.blocks.dtype
         )
 
     def hessian_preconditioner(self, point: Point, step: int = 1) -> Preconditioner:
         """Return the whole Hessian at the point, from every step-th row, factorised."""
         n_rows, n_columns = point.coef.shape[1:]
-        hessians = self._curvature(_hessian, point, step, (n_rows * n_columns) ** 2)
+        if self.parametrisation.folded:
+            # One row: the block of either class is the Hessian.
+            hessians = self._curvature(_class_block, point, step, n_columns**2, 0)
+        else:
+            size = (n_rows * n_columns) ** 2
+            hessians = self._curvature(_hessian, point, step, size)
         return preconditioner.full(
             hessians, self._standard_penalty, self.geometry.standard
         )
 
-    def _curvature(self, kernel: Any, point: Point, step: int, size: int) -> Array:
+    def _curvature(
+        self, kernel: Any, point: Point, step: int, size: int, *args: Any
+    ) -> Array:
         sums, _ = self._reduce(
             kernel,
             self.loss,
             self._operand(point.coef),
             self.geometry.standard,
-            self.parametrisation.folded,
             step,
+            *args,
             size=size,
             kept=point.kept,
             reads=1 / step,
@@ -532,27 +543,26 @@ def _sampled_curvature(
     return curvature, inverse, weight
 
 
-def _class_blocks(
+def _class_block(
     block: Block,
     kept: Any,
     loss: Loss,
     operand: Operand,
     standard: Standardisation,
-    folded: bool,
     step: int,
+    k: int,
 ) -> tuple[Sums, Any]:
-    """Return `sum_i w_i (J_i)_kk x_i x_i'`, (B, k, P, P)."""
+    """Return `sum_i w_i (J_i)_kk x_i x_i'`, (B, P, P)."""
     xp = namespace(block.weight)
     curvature, inverse, weight = _sampled_curvature(block, kept, loss, operand, step)
     rows = block.design.standardised(standard.centre, standard.scale, step)
-    diagonal = curvature * (1 - curvature * inverse[:, None, :]) * weight[:, None, :]
-    if folded:
-        diagonal = diagonal[:, 1:, :]
-    grams = [
-        xp.stack([_square(rows, diagonal[b, k, :]) for k in range(diagonal.shape[1])])
-        for b in range(diagonal.shape[0])
-    ]
-    return (cast(xp.stack(grams), xp.float64),), None
+    own = curvature[:, k, :]
+    root = xp.sqrt(own * (1 - own * inverse) * weight)
+    grams = []
+    for b in range(root.shape[0]):
+        scaled = rows * root[b, :][:, None]
+        grams.append(cast(scaled.T @ scaled, xp.float64))
+    return (xp.stack(grams),), None
 
 
 def _hessian(
@@ -561,7 +571,6 @@ def _hessian(
     loss: Loss,
     operand: Operand,
     standard: Standardisation,
-    folded: bool,
     step: int,
 ) -> tuple[Sums, Any]:
     """Return the Hessian of the mean loss, (B, k P, k P).
@@ -569,37 +578,28 @@ def _hessian(
     `blockdiag(X' diag(s_k) X) - Z'Z` with `Z_i = s_i (x) x_i / sqrt(sum s_i)`: one
     symmetric product in place of one for each pair of classes.
     """
-    if folded:
-        sums, _ = _class_blocks(block, kept, loss, operand, standard, folded, step)
-        return (sums[0][:, 0, :, :],), None
     xp = namespace(block.weight)
     curvature, inverse, weight = _sampled_curvature(block, kept, loss, operand, step)
     rows = block.design.standardised(standard.centre, standard.scale, step)
-    n_problems, n_classes, _ = curvature.shape
-    n_columns = rows.shape[1]
+    n_classes, n_columns = curvature.shape[1], rows.shape[1]
     hessians = []
-    for b in range(n_problems):
-        scaled = curvature[b, :, :] * weight[min(b, weight.shape[0] - 1), :]
-        spread = (scaled.T[:, :, None] * rows[:, None, :]).reshape(
-            rows.shape[0], n_classes * n_columns
-        )
-        diagonal = spread.T @ rows
-        root = curvature[b, :, :] * xp.sqrt(
-            weight[min(b, weight.shape[0] - 1), :] * inverse[b, :]
-        )
-        outer = xp.reshape(root.T[:, :, None] * rows[:, None, :], (rows.shape[0], -1))
+    for b in range(curvature.shape[0]):
+        own = weight[min(b, weight.shape[0] - 1), :]
+        diagonal = _spread(curvature[b, :, :] * own, rows).T @ rows
+        outer = _spread(curvature[b, :, :] * xp.sqrt(own * inverse[b, :]), rows)
         hessian = -(outer.T @ outer)
         for k in range(n_classes):
             span = slice(k * n_columns, (k + 1) * n_columns)
             hessian[span, span] += diagonal[span, :]
-        hessians.append(hessian)
-    return (cast(xp.stack(hessians), xp.float64),), None
+        hessians.append(cast(hessian, xp.float64))
+    return (xp.stack(hessians),), None
 
 
-def _square(rows: Array, weight: Array) -> Array:
-    """Return `rows' diag(weight) rows` as a symmetric product."""
-    scaled = rows * namespace(rows).sqrt(weight)[:, None]
-    return scaled.T @ scaled
+def _spread(weights: Array, rows: Array) -> Array:
+    """Return `weights_i (x) x_i` of each row, (rows, K P)."""
+    xp = namespace(rows)
+    product = weights.T[:, :, None] * rows[:, None, :]
+    return xp.reshape(product, (rows.shape[0], -1))
 
 
 def moments_of(blocks: LocalBlocks) -> Moments:

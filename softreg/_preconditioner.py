@@ -12,13 +12,14 @@ mean square 1. Only speed depends on this module.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from collections.abc import Iterable
+from typing import Any, NamedTuple, Protocol
 
 from softreg._arrays import Array, TriangularFactor, factorise, namespace
 
 
 class Standardisation(NamedTuple):
-    """The change of coordinates `x -> (x - centre) scale`; the intercept keeps its 1."""
+    """The coordinates `(x - centre) scale`; the intercept's column keeps its 1."""
 
     centre: Array  # (d,)
     scale: Array  # (d,), 0 for a column that does not vary
@@ -181,23 +182,33 @@ def shared(
 
 
 def class_blocks(
-    grams: Array, penalty: Array, standard: Standardisation
+    grams: Iterable[Array], penalty: Array, standard: Standardisation, dtype: Any
 ) -> ClassBlocks:
-    """Factorise the blocks (B, k, P, P), each plus `diag(penalty_b)`."""
-    xp = namespace(grams)
-    factors, common = [], []
-    for problem, row in zip(_rows(grams), _rows(penalty), strict=True):
-        own = tuple(factorise(_add_to_diagonal(g, row)) for g in _rows(problem))
-        factors.append(own)
-        if len(own) == 1:
-            common.append(None)
-            continue
-        eye = xp.eye(row.shape[0], dtype=grams.dtype)
-        inverse = own[0].solve(eye)
-        for factor in own[1:]:
-            inverse = inverse + factor.solve(eye)
-        common.append(factorise((inverse + inverse.T) / 2))
-    return ClassBlocks(tuple(factors), tuple(common), standard)
+    """Factorise blocks, one (B, P, P) a class, each plus `diag(penalty_b)`.
+
+    The factors are made in float64 and held in `dtype`.
+    """
+    by_class = [
+        [
+            factorise(_add_to_diagonal(gram, row)).held_in(dtype)
+            for gram, row in zip(_rows(block), _rows(penalty), strict=True)
+        ]
+        for block in grams
+    ]
+    by_problem = tuple(zip(*by_class, strict=True))
+    return ClassBlocks(by_problem, tuple(_common(f) for f in by_problem), standard)
+
+
+def _common(factors: tuple[TriangularFactor, ...]) -> TriangularFactor | None:
+    """Return the factor of `sum_k D_k^-1`; None for one class."""
+    if len(factors) == 1:
+        return None
+    scale = factors[0].scale
+    eye = namespace(scale).eye(scale.shape[0], dtype=scale.dtype)
+    total = 0 * eye
+    for factor in factors:
+        total += factor.solve(eye)
+    return factorise((total + total.T) / 2).held_in(factors[0].lower.dtype)
 
 
 def full(hessians: Array, penalty: Array, standard: Standardisation) -> Full:

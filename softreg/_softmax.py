@@ -64,7 +64,7 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):
         dict lacks weigh 1. Refused with soft targets.
     solver : {"auto", "lbfgs", "newton-cg", "newton-cholesky"} or object, default="auto"
         How to solve; the optimum is the same. An object of `softreg.solvers` sets
-        options. "auto" takes "newton-cholesky" for K (d + 1) up to 64, else "newton-cg".
+        options. "auto" is "newton-cholesky" for K (d + 1) up to 64, else "newton-cg".
     tol : float, default=1e-4
         Stop once `optimality_gap_ <= tol * objective_`. Where lambda = 0 there is no
         such proof: stop once the gradient's largest entry is at most tol times that at
@@ -144,6 +144,10 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):
     array([[1., 0., 0.],
            [1., 0., 0.]])
     """
+
+    classes_: np.ndarray
+    coef_: Any
+    intercept_: np.ndarray
 
     _doc_link_module = "softreg"
     _doc_link_template = (
@@ -234,9 +238,9 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):
             dtype=data.dtype,
             watch=[_print_progress] if self.verbose else [],
         )
-        vars(self).update(_attributes(data, solution))
+        self.__dict__.update(_attributes(data, solution))
         if data.feature_names_in is None:
-            vars(self).pop("feature_names_in_", None)
+            self.__dict__.pop("feature_names_in_", None)
         if not self.converged_:
             warnings.warn(
                 _explanation(self, solution.reason[0]), ConvergenceWarning, stacklevel=2

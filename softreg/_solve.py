@@ -1,4 +1,4 @@
-"""Fits as batches: which solver, which reduction, and back to the user's coordinates."""
+"""Fits as batches: which solver, which reduction, and back to the user's columns."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def _settled(
 def _finished(
     objective: Objective, result: Result, stop: Stop, name: str, dtype: Any
 ) -> Solution:
-    """Centre over the classes, round to the dtype of the answer, and say how it ended."""
+    """Centre over the classes, round to the answer's dtype, and say how it ended."""
     precise = objective.in_double() or objective
     xp = namespace(result.coef)
     coef = result.coef
@@ -119,12 +119,12 @@ def _finished(
         value = to_numpy(point.value)
         gap = np.maximum(np.minimum(value - lower, to_numpy(point.gap)), 0.0)
         slopes = largest_entry(point.gradient)
-        for i in np.flatnonzero(converged):
+        for i in np.flatnonzero(converged).tolist():
             if np.isfinite(gap[i]) and not stop.met(value[i], gap[i], slopes[i], i):
                 converged[i], reason[i] = False, "stalled"
     unpenalised = to_numpy(objective.l2) == 0
     if unpenalised.any():
-        for i in np.flatnonzero(unpenalised & precise.separated(coef)):
+        for i in np.flatnonzero(unpenalised & precise.separated(coef)).tolist():
             converged[i], reason[i] = False, "separated"
     return Solution(
         coef, value, gap, result.n_iter, converged, reason, result.history, name

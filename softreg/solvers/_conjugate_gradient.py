@@ -43,9 +43,7 @@ def newton_direction(
         curvature = inner(search, product)
         # Curvature is positive but for rounding; there the model is exhausted.
         active = active & (curvature > 0)
-        length = xp.where(
-            active, energy / xp.where(active, curvature, 1 + 0 * curvature), 0 * energy
-        )
+        length = _quotient(energy, curvature, active)
         direction = direction + length[:, None, None] * search
         residual = residual - length[:, None, None] * product
         gain = length * energy / 2
@@ -53,10 +51,15 @@ def newton_direction(
         active = active & (n_steps * gain > tol * decrease)
         solved = preconditioner.solve(residual)
         new_energy = inner(residual, solved)
-        ratio = xp.where(
-            active, new_energy / xp.where(active, energy, 1 + 0 * energy), 0 * energy
-        )
+        ratio = _quotient(new_energy, energy, active)
         search = solved + ratio[:, None, None] * search
         energy = new_energy
         active = active & (energy > 0)
     return NewtonStep(direction, decrease, n_steps)
+
+
+def _quotient(numerator: Array, denominator: Array, where: Array) -> Array:
+    """Return the quotient, 0 elsewhere."""
+    xp = namespace(numerator)
+    safe = xp.where(where, denominator, xp.ones_like(denominator))
+    return xp.where(where, numerator / safe, xp.zeros_like(numerator))

@@ -20,9 +20,9 @@ STALL_WINDOW = 10
 class LBFGS:
     """Limited-memory BFGS of SciPy, whitened.
 
-    With `M = a X'X + lambda I = L L'` the routine minimises over `v = L' W'`. It runs on
-    the host, a problem of a batch after the other. Nothing of size n x K is kept. One
-    pass over X each evaluation, about one an iteration.
+    With `M = a X'X + lambda I = L L'` the routine minimises over `v = L' W'`. It runs
+    on the host, a problem of a batch after the other. Nothing of size n x K is kept.
+    One pass over X each evaluation, about one an iteration.
 
     Parameters
     ----------

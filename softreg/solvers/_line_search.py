@@ -11,7 +11,7 @@ from softreg.solvers._loop import Line
 MAX_TRIALS = 40
 # The slope must fall to this share of its start, in size.
 FLATNESS = 0.5
-MAX_GROWTH = 8.0
+GROWTH = 4.0
 
 
 class Step(NamedTuple):
@@ -56,19 +56,14 @@ def search(line: Callable[[Array], Line], value: Array, slope: Array) -> Step:
 
 
 def _next_trial(low: Array, high: Array, low_slope: Array, high_slope: Array) -> Array:
-    """Return the root of the slopes' secant, kept inside the bracket, or a longer step."""
+    """Return the root of the slopes' secant within the bracket, or a longer step."""
     xp = namespace(low)
-    bracketed = xp.isfinite(high)
-    width = xp.where(bracketed, high - low, xp.zeros_like(low))
     rise = high_slope - low_slope
     usable = (high_slope > 0) & (rise > 0)
-    share = xp.where(
-        usable, -low_slope / xp.where(usable, rise, 1 + 0 * rise), 0.5 + 0 * low
-    )
-    share = xp.where(
-        usable,
-        xp.minimum(xp.maximum(share, 0 * low + 0.1), 0 * low + 0.9),
-        0 * low + 0.25,
-    )
-    longer = xp.where(low > 0, MAX_GROWTH / 2 * low, 0.5 + 0 * low)
-    return xp.where(bracketed, low + share * width, longer)
+    share = -low_slope / xp.where(usable, rise, xp.ones_like(rise))
+    share = xp.clip(share, 0.1, 0.9)
+    # Without a slope at the far end (it was not finite) the bracket is cut short.
+    share = xp.where(usable, share, xp.full_like(share, 0.25))
+    bracketed = xp.isfinite(high)
+    inside = low + share * xp.where(bracketed, high - low, xp.zeros_like(low))
+    return xp.where(bracketed, inside, GROWTH * low)

@@ -29,11 +29,13 @@ class Point(NamedTuple):
         """Return the point of fewer problems."""
         xp = namespace(self.coef)
         index = like(np.asarray(members), self.coef)
-        arrays = [xp.take(a, index, axis=0) for a in self[:5]]
+        coef, value, gradient, gap, balanced = (
+            xp.take(a, index, axis=0) for a in self[:5]
+        )
         kept = self.kept
         if kept is not None:
             kept = [tuple(xp.take(a, index, axis=0) for a in block) for block in kept]
-        return Point(*arrays, kept)
+        return Point(coef, value, gradient, gap, balanced, kept)
 
 
 class Line(NamedTuple):

@@ -40,11 +40,11 @@ class NewtonCG:
 
     It starts with the Hessian's shape at W = 0, one Cholesky factor for every class.
     Where CG needs many steps or the line search leaves step 1, the Hessian at the
-    current point is factorised instead (all of it, or a block a class), from a sample of
-    rows, once as many passes have been spent as it costs.
+    current point is factorised instead (all of it, or a block a class), from a sample
+    of rows, once as many passes have been spent as it costs.
 
-    Scores and probabilities (n x K) are kept beside their rows while they take less than
-    64 MB, else recomputed. One pass over X each CG step, two each iteration.
+    Scores and probabilities (n x K) are kept beside their rows while they take less
+    than 64 MB, else recomputed. One pass over X each CG step, two each iteration.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ class NewtonCG:
 def advance(
     objective: Objective, point: Point, direction: Array
 ) -> tuple[Point, np.ndarray, bool]:
-    """Return the point of the line search, who found no step, and if all took step 1."""
+    """Return the point of the line search, who found none, and if all took step 1."""
     xp = namespace(direction)
     slope = inner(point.gradient, direction)
     step = search(objective.line(point, direction), point.value, slope)
