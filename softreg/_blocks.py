@@ -8,7 +8,7 @@ size of the coefficients, what it keeps stays beside its rows.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
@@ -76,10 +76,12 @@ class Engine:
             self._pool = None
 
     def map(
-        self, function: Callable[[int], Any], items: Iterable[int]
+        self, function: Callable[[int], Any], items: Sequence[int]
     ) -> Iterator[Any]:
         """Map on the pool, or in place where there is none."""
-        return (map if self._pool is None else self._pool.map)(function, items)
+        if self._pool is None or len(items) == 1:
+            return map(function, items)
+        return self._pool.map(function, items)
 
 
 @cache

@@ -398,10 +398,11 @@ def _class_weights(
         return np.where(present, balanced, 0.0)
     known = classes.tolist()
     strangers = [label for label in class_weight if label not in known]
-    if strangers:
+    # As scikit-learn: labels that a fold lacks are of no account, a typing error is.
+    if strangers and any(label not in class_weight for label in known):
         raise ValueError(
-            f"class_weight has labels that y lacks: {strangers}. The classes of y are "
-            f"{known}."
+            f"class_weight must map labels of y, got {strangers} which y lacks, and no "
+            f"weight for others. The classes of y are {known}."
         )
     values = np.asarray([class_weight.get(label, 1.0) for label in known], dtype=float)
     if not np.isfinite(values).all():
@@ -418,9 +419,10 @@ def _soft_targets(
     if scipy.sparse.issparse(y) or y.dtype.kind != "f":
         raise ValueError(
             "y must be labels (n,) or soft targets, a float array (n, K), got "
-            f"{_kind(y)} of shape {y.shape}. Classes exclude each other here: for multilabel "
-            "targets wrap the estimator in sklearn.multiclass.OneVsRestClassifier; for "
-            "one-hot rows pass y.argmax(axis=1)."
+            f"{_kind(y)} of shape {y.shape}. Classes exclude each other here: for "
+            "multilabel targets wrap the estimator in "
+            "sklearn.multiclass.OneVsRestClassifier; for one-hot rows pass "
+            "y.argmax(axis=1)."
         )
     y = check_array(y, dtype=[np.float64, np.float32], input_name="y")
     sums = y.sum(axis=1, dtype=np.float64)
@@ -430,9 +432,9 @@ def _soft_targets(
         row = int(np.flatnonzero(off)[0])
         raise ValueError(
             "Rows of soft targets must be nonnegative and sum to one, got "
-            f"{np.array2string(y[row], threshold=6)} (sum {sums[row]:.6g}) in row {row}."
-            " Divide each row by its sum; for multilabel targets wrap the estimator in "
-            "sklearn.multiclass.OneVsRestClassifier."
+            f"{np.array2string(y[row], threshold=6)} (sum {sums[row]:.6g}) in row "
+            f"{row}. Divide each row by its sum; for multilabel targets wrap the "
+            "estimator in sklearn.multiclass.OneVsRestClassifier."
         )
     if estimator.class_weight is not None:
         raise ValueError(
@@ -449,8 +451,8 @@ def _soft_targets(
         empty = np.flatnonzero(mass <= 0).tolist()
         raise ValueError(
             "Every class needs a positive share of the soft targets, got none in "
-            f"columns {empty}: a free intercept would run to minus infinity. Drop these "
-            "columns, or use label_smoothing or penalize_intercept=True."
+            f"columns {empty}: a free intercept would run to minus infinity. Drop "
+            "these columns, or use label_smoothing or penalize_intercept=True."
         )
     cost = _cost_matrix(estimator.margin, n_classes)
     targets = SoftTargets(y, float(estimator.label_smoothing), cost)

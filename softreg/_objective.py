@@ -20,7 +20,7 @@ from softreg._certificate import Moments, bound_of_gradient, gap_free_intercept
 from softreg._design import Design, Operand, Parametrisation
 from softreg._losses import Loss, shift_to_top
 from softreg._preconditioner import Preconditioner, Shared, Standardisation
-from softreg.solvers._loop import Line, Point, inner
+from softreg.solvers._loop import ROUNDING, Line, Point, inner, largest_entry
 
 # Scores and probabilities are kept beside their rows up to this size, else recomputed.
 KEPT_BYTES = 1 << 26
@@ -29,6 +29,7 @@ MAX_GRAM_COLUMNS = 6000
 MAX_FULL_HESSIAN = 2600
 # How much faster a product of square matrices runs than one with few columns.
 FULL_SPEED = 3.0
+BALANCE_RIDGE = 1e-10
 MAX_CLASS_BLOCKS_BYTES = 1 << 28
 
 
@@ -165,6 +166,18 @@ class Objective:
         )
         return gap, bound_of_gradient(gradient[..., :-1], self.l2)
 
+    def slopes(self, point: Point) -> np.ndarray:
+        """Return the gradient's largest entry, as it is and standardised, (B, 2).
+
+        The second is asked for only where nothing can be proven: without a penalty a
+        column in small units would else count for nothing.
+        """
+        plain = largest_entry(point.gradient)
+        if bool(namespace(self.l2).all(self.l2 > 0)):
+            return np.stack([plain, plain], axis=1)
+        standard = self.geometry.standard.pull(point.gradient)
+        return np.stack([plain, largest_entry(standard)], axis=1)
+
     def balance(self, point: Point) -> Point:
         """Return the point after a Newton step in the intercepts alone.
 
@@ -181,8 +194,10 @@ class Objective:
             kept=point.kept,
         )
         n_classes = self.parametrisation.n_classes
-        # The common shift of the classes has no curvature: give it some.
-        curvature = sums[0] + 1 / n_classes
+        # The common shift of the classes has no curvature, nor has a class that no row
+        # is near: give them some.
+        eye = xp.eye(n_classes, dtype=xp.float64)
+        curvature = sums[0] + 1 / n_classes + BALANCE_RIDGE * eye
         excess = point.gradient[..., -1] * temperature
         if self.parametrisation.folded:
             excess = xp.concat([-excess, excess], axis=1)
@@ -196,7 +211,8 @@ class Objective:
                 [coef[..., :-1], (coef[..., -1] + step)[..., None]], axis=-1
             )
             balanced = self.evaluate(moved, keep=keep)
-            if bool(xp.all(balanced.value <= point.value)):
+            slack = ROUNDING * xp.abs(point.value)
+            if bool(xp.all(balanced.value <= point.value + slack)):
                 return balanced
             step = step / 2
         return point

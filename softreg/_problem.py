@@ -72,19 +72,18 @@ class Problem:
         else:
             itemsize = namespace(self.weight).finfo(self.dtype).bits // 8
             size = block_rows(n_features, n_classes, itemsize)
-        blocks = tuple(
-            Block(
-                design(
-                    rows_of(self.X, start, min(start + size, n_rows)),
-                    self.dtype,
-                    has_intercept=self.intercept != "none",
-                ),
-                _part(self.targets, start, start + size),
-                self.weight[:, start : start + size],
-            )
-            for start in range(0, n_rows, size)
+        cuts = [(start, min(start + size, n_rows)) for start in range(0, n_rows, size)]
+        return LocalBlocks(tuple(self._block(*cut) for cut in cuts), self.engine)
+
+    def _block(self, start: int, stop: int) -> Block:
+        has_intercept = self.intercept != "none"
+        return Block(
+            design(
+                rows_of(self.X, start, stop), self.dtype, has_intercept=has_intercept
+            ),
+            _part(self.targets, start, stop),
+            self.weight[:, start:stop],
         )
-        return LocalBlocks(blocks, self.engine)
 
     @cached_property
     def moments(self) -> Moments:

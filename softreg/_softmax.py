@@ -243,7 +243,9 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):
             self.__dict__.pop("feature_names_in_", None)
         if not self.converged_:
             warnings.warn(
-                _explanation(self, solution.reason[0]), ConvergenceWarning, stacklevel=2
+                _explanation(self, solution.reason[0], float(solution.reached[0])),
+                ConvergenceWarning,
+                stacklevel=2,
             )
         return self
 
@@ -452,7 +454,7 @@ def _print_progress(row: Record) -> None:
     )
 
 
-def _explanation(estimator: SoftmaxRegression, reason: str) -> str:
+def _explanation(estimator: SoftmaxRegression, reason: str, reached: float) -> str:
     """Return the text of the one warning: what stopped, how far it got, what to do."""
     if reason == "separated":
         return (
@@ -461,22 +463,16 @@ def _explanation(estimator: SoftmaxRegression, reason: str) -> str:
             "optimum and the coefficients grow without bound. Use a finite C, or "
             "label_smoothing."
         )
-    gap = estimator.optimality_gap_
-    if np.isfinite(gap):
-        reached = f"relative gap {gap / abs(estimator.objective_):.1e}"
-    else:
-        slope = estimator.history_["gradient_norm"][-1]
-        reached = f"largest gradient entry {slope:.1e}"
+    proven = np.isfinite(estimator.optimality_gap_)
+    what = "relative gap" if proven else "gradient relative to that at zero"
+    missed = f"with {what} {reached:.1e} > tol = {estimator.tol:.1e}"
     head = f"{estimator.solver_} stopped after {estimator.n_iter_} iterations"
     if reason == "max_iter":
-        return (
-            f"{head} (max_iter) with {reached} > tol = {estimator.tol:.1e}. Increase "
-            "max_iter, or use solver='auto'."
-        )
+        return f"{head} (max_iter) {missed}. Increase max_iter, or use solver='auto'."
     precision = estimator.history_["precision"][-1]
     dtype = estimator.coef_.dtype
     return (
-        f"{head} with {reached} > tol = {estimator.tol:.1e}: rounding ({precision} "
+        f"{head} {missed}: rounding ({precision} "
         f"products, {dtype} coefficients) hides any further progress. This is the best "
         "point found. Increase tol"
         + (", pass X as float64" if dtype == np.float32 else "")

@@ -11,7 +11,7 @@ from softreg._arrays import Array, cast, like, namespace, to_numpy, zeros
 from softreg._objective import Objective
 from softreg._problem import Problem, row_space_pays, to_row_space
 from softreg.solvers import LBFGS, NewtonCG, NewtonCholesky
-from softreg.solvers._loop import Record, Result, Stop, Watcher, largest_entry
+from softreg.solvers._loop import Record, Result, Stop, Watcher
 
 Solver = LBFGS | NewtonCG | NewtonCholesky
 
@@ -25,6 +25,7 @@ class Solution(NamedTuple):
     coef: Array  # (B, k, P)
     value: np.ndarray
     gap: np.ndarray
+    reached: np.ndarray  # what was compared with tol
     n_iter: np.ndarray
     converged: np.ndarray
     reason: list[str]  # "tol", "max_iter", "stalled" or "separated"
@@ -73,12 +74,12 @@ def solve(
 
 
 def _reference(objective: Objective, l2: np.ndarray) -> np.ndarray:
-    """Return the largest entry of the gradient at zero, where no gap can be proven."""
+    """Return the slopes at zero, (B, 2); asked for where no gap can be proven."""
     if np.all(l2 > 0):
-        return np.zeros(len(l2))
+        return np.ones((len(l2), 2))
     n_rows = objective.parametrisation.n_rows
     shape = (len(l2), n_rows, objective.moments.mean_x.shape[-1])
-    return largest_entry(objective.evaluate(zeros(shape, objective.l2)).gradient)
+    return objective.slopes(objective.evaluate(zeros(shape, objective.l2)))
 
 
 def _settled(
@@ -94,6 +95,10 @@ def _settled(
     """
     precise = objective.in_double() or objective
     left = stop._replace(max_iter=max(0, stop.max_iter - int(result.n_iter.max())))
+    if bool(namespace(objective.l2).any(objective.l2 == 0)):
+        # There is nothing to prove, and directions off the row space are free to drift.
+        value = to_numpy(precise.evaluate(coef).value)
+        return result._replace(coef=coef, value=value)
     proven = NewtonCG().minimize(precise, coef, stop=left, watch=watch)
     history = [
         old + new for old, new in zip(result.history, proven.history, strict=True)
@@ -110,7 +115,7 @@ def _finished(
     coef = result.coef
     if not objective.parametrisation.folded:
         coef = coef - xp.mean(coef, axis=1, keepdims=True)
-    value, gap = result.value, result.gap
+    value, gap, reached = result.value, result.gap, result.reached.copy()
     converged, reason = result.converged.copy(), list(result.reason)
     if dtype != xp.float64:
         coef = cast(cast(coef, dtype), xp.float64)
@@ -118,14 +123,22 @@ def _finished(
         point = precise.evaluate(coef)
         value = to_numpy(point.value)
         gap = np.maximum(np.minimum(value - lower, to_numpy(point.gap)), 0.0)
-        slopes = largest_entry(point.gradient)
-        for i in np.flatnonzero(converged).tolist():
-            if np.isfinite(gap[i]) and not stop.met(value[i], gap[i], slopes[i], i):
+        for i in np.flatnonzero(np.isfinite(gap)).tolist():
+            reached[i] = gap[i] / abs(value[i])
+            if converged[i] and reached[i] > stop.tol:
                 converged[i], reason[i] = False, "stalled"
     unpenalised = to_numpy(objective.l2) == 0
     if unpenalised.any():
         for i in np.flatnonzero(unpenalised & precise.separated(coef)).tolist():
             converged[i], reason[i] = False, "separated"
     return Solution(
-        coef, value, gap, result.n_iter, converged, reason, result.history, name
+        coef,
+        value,
+        gap,
+        reached,
+        result.n_iter,
+        converged,
+        reason,
+        result.history,
+        name,
     )

@@ -1,8 +1,8 @@
 """What a row should be: a class or a distribution, smoothed, with a margin.
 
 With q0 the target as given, the target of the loss is `q = (1 - eps) q0 + eps / K`,
-and the margin adds `q0 @ cost` to the scores in training. Both are affine, so convexity,
-the certificate and every solver hold for every combination.
+and the margin adds `q0 @ cost` to the scores in training. Both are affine, so
+convexity, the certificate and every solver hold for every combination.
 """
 
 from __future__ import annotations

@@ -10,7 +10,16 @@ import numpy as np
 import scipy.optimize
 
 from softreg._arrays import Array, like, to_numpy
-from softreg.solvers._loop import Journal, Objective, Point, Result, Stop, Watcher
+from softreg.solvers._loop import (
+    Journal,
+    Objective,
+    Point,
+    Result,
+    Stop,
+    Watcher,
+    run_stage,
+)
+from softreg.solvers._newton_cg import NewtonCG
 
 # Values that fall by less than this, relatively, over so many iterations have stalled.
 STALL_WINDOW = 10
@@ -23,6 +32,9 @@ class LBFGS:
     With `M = a X'X + lambda I = L L'` the routine minimises over `v = L' W'`. It runs
     on the host, a problem of a batch after the other. Nothing of size n x K is kept.
     One pass over X each evaluation, about one an iteration.
+
+    Its line search compares values, so it ends where they differ by their rounding
+    only. Where that is short of `tol`, `NewtonCG`, which goes by slopes, finishes.
 
     Parameters
     ----------
@@ -63,8 +75,11 @@ class LBFGS:
             self._minimize_one(own, journal, member)
             double = own.in_double()
             if double is not None:
+                own = double
                 journal.forget_bounds([member])
-                self._minimize_one(double, journal, member)
+                self._minimize_one(own, journal, member)
+            if journal.reason[member] == "stalled":
+                run_stage(NewtonCG(), own, journal, [member])
         return journal.result()
 
     def _minimize_one(

@@ -14,6 +14,9 @@ import numpy as np
 
 from softreg._arrays import Array, like, namespace, to_numpy
 
+# Values are sums of many terms: their rounding, relatively.
+ROUNDING = 4 * float(np.finfo(np.float64).eps)
+
 
 class Point(NamedTuple):
     """Where a solver stands, problem first; data, not closures."""
@@ -59,6 +62,9 @@ class Objective(Protocol):
     def evaluate(self, coef: Array, *, keep: bool = False) -> Point:
         """Return value, gradient and gap; one pass."""
 
+    def slopes(self, point: Point) -> np.ndarray:
+        """Return the gradient's largest entry, as it is and standardised, (B, 2)."""
+
     def balance(self, point: Point) -> Point:
         """Return the point after a Newton step in the intercepts alone."""
 
@@ -90,19 +96,25 @@ class Objective(Protocol):
 class Stop(NamedTuple):
     """When to stop: gap at most tol times the value, or after max_iter iterations.
 
-    `reference` (B,) is the largest entry of the gradient at zero: where nothing can be
-    proven (gap inf), the largest entry of the gradient must fall to tol times that.
+    Where nothing can be proven (gap inf) the largest entry of the gradient must fall to
+    tol times that at zero, in the columns' own units and in units of their spread:
+    `reference` (B, 2) has both.
     """
 
     tol: float
     max_iter: int
     reference: np.ndarray
 
-    def met(self, value: float, gap: float, slope: float, member: int) -> bool:
-        """Return whether one problem is solved."""
+    def reached(
+        self, value: float, gap: float, slopes: np.ndarray, member: int
+    ) -> float:
+        """Return what is compared with tol: the relative gap, or gradient."""
         if np.isfinite(gap):
-            return gap <= self.tol * abs(value)
-        return slope <= self.tol * float(self.reference[member])
+            return gap / abs(value) if value else gap
+        ratios = slopes / np.where(
+            self.reference[member] > 0, self.reference[member], 1
+        )
+        return float(ratios.max())
 
     def wants_balance(self, point: Point) -> bool:
         """Return whether only the intercepts keep a problem from being solved."""
@@ -134,6 +146,7 @@ class Result(NamedTuple):
     coef: Array
     value: np.ndarray
     gap: np.ndarray
+    reached: np.ndarray  # what was compared with tol
     n_iter: np.ndarray
     converged: np.ndarray
     reason: list[str]  # "tol", "max_iter" or "stalled"
@@ -150,6 +163,7 @@ class Journal:
         self.value = np.full(n_problems, np.inf)
         self.gap = np.full(n_problems, np.inf)
         self.lower = np.full(n_problems, -np.inf)
+        self.reached = np.full(n_problems, np.inf)
         self.n_iter = np.zeros(n_problems, dtype=int)
         self.converged = np.zeros(n_problems, dtype=bool)
         self.reason = ["max_iter"] * n_problems
@@ -157,7 +171,7 @@ class Journal:
         self._watch = tuple(watch)
         self._start = time.perf_counter()
 
-    def forget_bounds(self, members: Sequence[int] | slice = slice(None)) -> None:
+    def forget_bounds(self, members: Sequence[int]) -> None:
         """Start proofs afresh: those so far were made with coarser products."""
         self.value[members] = np.inf
         self.lower[members] = -np.inf
@@ -167,25 +181,30 @@ class Journal:
     ) -> None:
         """Take note of the point of each member; never loses a better one."""
         values, gaps = to_numpy(point.value), to_numpy(point.gap)
-        slopes = largest_entry(point.gradient)
+        slopes = objective.slopes(point)
         for position, member in enumerate(members):
             value = float(values[position])
             self.lower[member] = max(self.lower[member], value - float(gaps[position]))
-            if value <= self.value[member]:
+            # Of values that differ by rounding only, the latest has the better proof.
+            if value <= self.value[member] + ROUNDING * abs(value):
                 self.value[member] = value
                 self.coef[member] = point.coef[position, ...]
-            # Rounding may leave the best value a hair below its own lower bound.
-            gap = max(self.value[member] - self.lower[member], 0.0)
+            # No difference of values is known better than their rounding.
+            floor = ROUNDING * abs(self.value[member])
+            gap = max(self.value[member] - self.lower[member], floor)
             self.gap[member] = gap
-            slope = float(slopes[position])
-            solved = self.stop.met(self.value[member], gap, slope, member)
+            reached = self.stop.reached(
+                self.value[member], gap, slopes[position], member
+            )
+            solved = reached <= self.stop.tol
+            self.reached[member] = reached
             self.converged[member] = solved
             self.reason[member] = "tol" if solved else "max_iter"
             row = Record(
                 member,
                 int(self.n_iter[member]),
                 value,
-                slope,
+                float(slopes[position, 0]),
                 gap,
                 objective.passes,
                 time.perf_counter() - self._start,
@@ -199,16 +218,17 @@ class Journal:
         """Return whether a problem has used its iterations."""
         return bool(self.n_iter[member] >= self.stop.max_iter)
 
-    def best(self) -> Array:
-        """Return the best coefficients of every problem, (B, k, P)."""
-        return namespace(self.coef[0]).stack(self.coef)
+    def best(self, members: Sequence[int]) -> Array:
+        """Return the best coefficients of some problems, (B, k, P)."""
+        return namespace(self.coef[0]).stack([self.coef[b] for b in members])
 
     def result(self) -> Result:
         """Return what is known of every problem."""
         return Result(
-            self.best(),
+            self.best(range(len(self.coef))),
             self.value,
             self.gap,
+            self.reached,
             self.n_iter,
             self.converged,
             self.reason,
@@ -257,20 +277,21 @@ def run(
     and then in float64: only that proves anything, and it mends what rounding left.
     """
     journal = Journal(coef, stop, watch)
-    _stage(stepper, objective, coef, journal)
+    members = list(range(coef.shape[0]))
+    run_stage(stepper, objective, journal, members)
     double = objective.in_double()
     if double is not None:
-        journal.forget_bounds()
-        _stage(stepper, double, journal.best(), journal)
+        journal.forget_bounds(members)
+        run_stage(stepper, double, journal, members)
     return journal.result()
 
 
-def _stage(
-    stepper: Stepper, objective: Objective, coef: Array, journal: Journal
+def run_stage(
+    stepper: Stepper, objective: Objective, journal: Journal, members: list[int]
 ) -> None:
-    """Run every problem in one precision."""
-    alive = list(range(coef.shape[0]))
-    state = stepper.start(objective, coef)
+    """Run some problems from their best points, in one precision."""
+    alive = members
+    state = stepper.start(objective, journal.best(members))
     while True:
         if journal.stop.wants_balance(state.point):
             state = state._replace(point=objective.balance(state.point))

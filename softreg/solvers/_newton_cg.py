@@ -11,7 +11,16 @@ import numpy as np
 from softreg._arrays import Array, namespace, to_numpy
 from softreg.solvers._conjugate_gradient import newton_direction
 from softreg.solvers._line_search import search
-from softreg.solvers._loop import Objective, Point, Result, Stop, Watcher, inner, run
+from softreg.solvers._loop import (
+    Objective,
+    Point,
+    Result,
+    Stop,
+    Watcher,
+    inner,
+    largest_entry,
+    run,
+)
 
 
 class NewtonState(NamedTuple):
@@ -105,7 +114,7 @@ class NewtonCG:
             max_steps=self.max_cg,
         )
         point, stalled, whole = advance(objective, state.point, newton.direction)
-        stalled |= exhausted(objective, state.point, newton.decrease)
+        stalled |= exhausted(objective, state.point, point, newton.decrease)
         return state._replace(
             point=point,
             stalled=stalled,
@@ -144,7 +153,13 @@ def advance(
     return moved, to_numpy(step.length == 0), bool(xp.all(step.length == 1))
 
 
-def exhausted(objective: Objective, point: Point, decrease: Array) -> np.ndarray:
-    """Return where the model promises less than the rounding of the value, (B,)."""
-    values = np.abs(to_numpy(point.value))
-    return to_numpy(decrease) <= objective.eps * values
+def exhausted(
+    objective: Objective, old: Point, new: Point, decrease: Array
+) -> np.ndarray:
+    """Return where rounding ends all progress, (B,).
+
+    Below the rounding of the value the gradient can still fall, since the line search
+    goes by slopes; a problem is exhausted once it no longer does.
+    """
+    tiny = to_numpy(decrease) <= objective.eps * np.abs(to_numpy(old.value))
+    return tiny & (largest_entry(new.gradient) > largest_entry(old.gradient) / 2)

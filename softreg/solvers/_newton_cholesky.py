@@ -46,5 +46,5 @@ class NewtonCholesky:
         direction = -hessian.solve(state.point.gradient)
         point, stalled, _ = advance(objective, state.point, direction)
         decrease = -inner(state.point.gradient, direction) / 2
-        stalled |= exhausted(objective, state.point, decrease)
+        stalled |= exhausted(objective, state.point, point, decrease)
         return state._replace(point=point, stalled=stalled)

@@ -1,0 +1,117 @@
+"""Random problems, and the objective written a second time, plainly, as an oracle."""
+
+import numpy as np
+import scipy.special
+
+from softreg._blocks import Engine
+from softreg._design import Parametrisation
+from softreg._losses import LOSSES
+from softreg._problem import Problem
+from softreg._targets import HardTargets, SoftTargets
+
+# Each a set of options of `make_data`; together they cover what may be combined.
+OPTIONS = {
+    "plain": {},
+    "two classes": {"n_classes": 2},
+    "two soft classes": {"n_classes": 2, "soft": True, "smoothing": 0.1},
+    "temperature": {"temperature": 2.5},
+    "smoothing": {"smoothing": 0.1},
+    "cost": {"cost": True},
+    "soft": {"soft": True},
+    "weights": {"weighted": True},
+    "all hard": {
+        "temperature": 0.5, "smoothing": 0.2, "cost": True, "weighted": True,
+    },
+    "all soft": {
+        "temperature": 2.0, "smoothing": 0.2, "cost": True, "weighted": True,
+        "soft": True,
+    },
+    "two all": {
+        "n_classes": 2, "temperature": 2.0, "smoothing": 0.2, "cost": True,
+        "weighted": True,
+    },
+    "no intercept": {"intercept": "none", "cost": True},
+    "penalised intercept": {"intercept": "penalised", "temperature": 2.0},
+}  # fmt: skip
+
+
+class Data:
+    """Data of a fit with its options, and F by its definition."""
+
+    def __init__(
+        self,
+        seed=0,
+        n_rows=60,
+        n_features=5,
+        n_classes=4,
+        temperature=1.0,
+        smoothing=0.0,
+        cost=False,
+        soft=False,
+        weighted=False,
+        intercept="free",
+        offset=0.5,
+    ):
+        rng = np.random.default_rng(seed)
+        self.X = rng.normal(size=(n_rows, n_features)) + offset
+        self.codes = np.concatenate(
+            [np.arange(n_classes), rng.integers(0, n_classes, n_rows - n_classes)]
+        )
+        self.rows = rng.dirichlet(np.full(n_classes, 0.5), n_rows) if soft else None
+        self.weight = np.ones(n_rows)
+        if weighted:
+            self.weight = rng.exponential(size=n_rows)
+            self.weight[n_classes::7] = 0
+        self.cost = None
+        if cost:
+            self.cost = rng.uniform(0, 2, (n_classes, n_classes))
+            np.fill_diagonal(self.cost, 0)
+        self.n_classes, self.temperature = n_classes, temperature
+        self.smoothing, self.intercept = smoothing, intercept
+        self.rng = rng
+
+    @property
+    def targets(self):
+        if self.rows is not None:
+            return SoftTargets(self.rows, self.smoothing, self.cost)
+        return HardTargets(self.codes, self.n_classes, self.smoothing, self.cost)
+
+    def problem(self, xp=np, dtype=None, n_threads=1, X=None):
+        """Return the problem in an array namespace."""
+        weight = self.weight / self.weight.sum()
+        targets = self.targets
+        convert = {
+            name: xp.asarray(value)
+            for name, value in targets._asdict().items()
+            if isinstance(value, np.ndarray)
+        }
+        return Problem(
+            xp.asarray(self.X) if X is None else X,
+            targets._replace(**convert),
+            xp.asarray(weight[None, :]),
+            xp.float64 if dtype is None else dtype,
+            LOSSES["softmax"],
+            Parametrisation(self.n_classes, self.temperature),
+            self.intercept,
+            Engine(n_threads),
+        )
+
+    def random_coef(self, scale=1.0, n_problems=1):
+        """Return a random point (B, k, P)."""
+        shape = self.problem().shape
+        return scale * self.rng.normal(size=(n_problems, *shape))
+
+    def oracle(self, coef, l2):
+        """Return F at coef (k, P), from its definition in docs/mathematics.md."""
+        eye = np.eye(self.n_classes)
+        q0 = eye[self.codes] if self.rows is None else self.rows
+        q = (1 - self.smoothing) * q0 + self.smoothing / self.n_classes
+        has_intercept = self.intercept != "none"
+        X = np.column_stack([self.X, np.ones(len(q))]) if has_intercept else self.X
+        full = np.concatenate([-coef / 2, coef / 2]) if len(coef) == 1 else coef
+        u = X @ full.T / self.temperature
+        if self.cost is not None:
+            u = u + q0 @ self.cost
+        losses = scipy.special.logsumexp(u, axis=1) - (u * q).sum(axis=1)
+        penalised = coef[:, :-1] if self.intercept == "free" else coef
+        return np.average(losses, weights=self.weight) + l2 / 2 * (penalised**2).sum()

@@ -1,0 +1,102 @@
+"""Imports point one way, optional libraries stay with their owners, names are fixed."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import softreg
+
+ROOT = Path(softreg.__file__).parent
+LAYERS = [
+    {"_arrays"},
+    {"_losses", "_targets", "_design", "solvers"},
+    {"_blocks", "_certificate", "_preconditioner"},
+    {"_objective"},
+    {"_problem"},
+    {"_solve"},
+    {"_data"},
+    {"_softmax"},
+    {"__init__"},
+]
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+OWNERS = {
+    "cupy": {"_arrays"},
+    "cupyx": {"_arrays"},
+    "torch": {"_arrays"},
+    "threadpoolctl": {"_blocks"},
+    "joblib": {"_data"},
+    "sklearn": {"_data", "_softmax"},
+    "matplotlib": set(),
+    "pandas": set(),
+    "dask": set(),
+}
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+def module_of(path):
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imports(path):
+    """Yield (module, whether it is ours) of every import, lazy ones included."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            names = [node.module]
+            if node.module == "softreg":
+                names = [f"softreg.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            first, *rest = name.split(".")
+            yield (rest[0], True) if first == "softreg" else (first, False)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_point_down(path):
+    module = module_of(path)
+    for name, ours in imports(path):
+        if ours and name != module:
+            assert LEVEL[name] < LEVEL[module], f"{module} imports {name}"
+        elif not ours:
+            owners = OWNERS.get(name, {module})
+            assert module in owners, f"{module} imports {name}"
+
+
+def test_every_module_has_a_layer():
+    assert {module_of(path) for path in FILES} == set(LEVEL)
+
+
+def test_importing_softreg_loads_no_extra():
+    code = (
+        "import sys, sklearn.base, sklearn.utils.validation; "
+        "before = set(sys.modules); "
+        "import softreg; "
+        "print(*{'cupy', 'dask', 'matplotlib', 'pandas', 'torch'} "
+        "& (set(sys.modules) - before))"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert out.stdout.strip() == ""
+
+
+def test_public_names_are_fixed():
+    assert softreg.__all__ == ["SoftmaxRegression", "__version__", "solvers"]
+    assert softreg.solvers.__all__ == ["LBFGS", "NewtonCG", "NewtonCholesky"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_function_is_typed_and_fits_a_screen(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.FunctionDef):
+            continue
+        code = node.body[ast.get_docstring(node) is not None :] or node.body
+        assert node.returns is not None, node.name
+        lines = code[-1].end_lineno - code[0].lineno + 1
+        assert lines <= 60, f"{node.name} has {lines} lines"

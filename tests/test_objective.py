@@ -1,0 +1,157 @@
+"""Value, derivatives and lines against their definitions, however rows are cut."""
+
+import numpy as np
+import pytest
+import scipy.sparse
+from bank import OPTIONS, Data
+
+from softreg import _blocks, _problem
+from softreg._arrays import to_numpy
+from softreg._objective import Objective
+from softreg.solvers._loop import inner
+
+L2 = np.array([0.03, 0.5])
+
+
+def cut_small(monkeypatch, rows=16):
+    monkeypatch.setattr(_problem, "block_rows", lambda *shape: rows)
+    monkeypatch.setattr(_problem, "sparse_block_rows", lambda *shape: rows)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_value_is_its_definition(name, xp):
+    data = Data(**OPTIONS[name])
+    coef = data.random_coef(n_problems=2)
+    point = data.problem(xp).objective(xp.asarray(L2)).evaluate(xp.asarray(coef))
+    expected = [data.oracle(c, l2) for c, l2 in zip(coef, L2, strict=True)]
+    np.testing.assert_allclose(to_numpy(point.value), expected, rtol=1e-13)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_gradient_is_the_finite_difference_of_the_value(name):
+    data = Data(**OPTIONS[name])
+    objective = data.problem().objective(L2)
+    coef, way = data.random_coef(n_problems=2), data.random_coef(n_problems=2)
+    step = 1e-6
+    ahead, behind = (objective.evaluate(coef + s * way).value for s in (step, -step))
+    slope = inner(objective.evaluate(coef).gradient, way)
+    np.testing.assert_allclose(slope, (ahead - behind) / (2 * step), rtol=1e-7)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("name", OPTIONS)
+def test_hessian_product_is_the_finite_difference_of_the_gradient(name, keep):
+    data = Data(**OPTIONS[name])
+    objective = data.problem().objective(L2)
+    coef, way = data.random_coef(n_problems=2), data.random_coef(n_problems=2)
+    step = 1e-5
+    ahead, behind = (objective.evaluate(coef + s * way).gradient for s in (step, -step))
+    point = objective.evaluate(coef, keep=keep)
+    assert (point.kept is not None) == keep
+    product = objective.hessian_product(point, way)
+    expected = (ahead - behind) / (2 * step)
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(product, expected, atol=1e-7 * scale)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("name", OPTIONS)
+def test_line_is_the_value_along_the_direction(name, keep, xp):
+    data = Data(**OPTIONS[name])
+    objective = data.problem(xp).objective(xp.asarray(L2))
+    coef = xp.asarray(data.random_coef(n_problems=2))
+    way = xp.asarray(data.random_coef(n_problems=2))
+    line = objective.line(objective.evaluate(coef, keep=keep), way)
+    steps = xp.asarray([0.7, -1.3])
+    there = objective.evaluate(coef + steps[:, None, None] * way)
+    at = line(steps)
+    np.testing.assert_allclose(to_numpy(at.value), to_numpy(there.value), rtol=1e-12)
+    slope = to_numpy(inner(there.gradient, way))
+    np.testing.assert_allclose(to_numpy(at.slope), slope, rtol=1e-10)
+
+
+def test_a_kept_line_reads_no_row():
+    data = Data()
+    objective = data.problem().objective(L2)
+    coef = data.random_coef(n_problems=2)
+    line = objective.line(objective.evaluate(coef, keep=True), coef)
+    before = objective.passes
+    line(np.ones(2))
+    assert objective.passes == before
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_dense_sparse_and_any_blocking_agree(name, monkeypatch):
+    data = Data(**OPTIONS[name])
+    coef = data.random_coef(n_problems=2)
+    whole = data.problem().objective(L2)
+    reference = whole.evaluate(coef, keep=True)
+    product = whole.hessian_product(reference, coef)
+    cut_small(monkeypatch)
+    for X in (None, scipy.sparse.csr_matrix(data.X), scipy.sparse.csr_array(data.X)):
+        objective = data.problem(X=X).objective(L2)
+        assert len(objective.blocks.blocks) == 4
+        point = objective.evaluate(coef, keep=True)
+        np.testing.assert_allclose(point.value, reference.value, rtol=1e-13)
+        np.testing.assert_allclose(point.gradient, reference.gradient, atol=1e-13)
+        np.testing.assert_allclose(point.gap, reference.gap, rtol=1e-10)
+        again = objective.hessian_product(point, coef)
+        np.testing.assert_allclose(again, product, atol=1e-12)
+
+
+def test_sums_have_the_same_bits_for_any_number_of_threads(monkeypatch):
+    data = Data(n_rows=5000)
+    coef = data.random_coef()
+    cut_small(monkeypatch, 100)
+
+    def evaluate(n_threads):
+        problem = data.problem(n_threads=n_threads)
+        with problem.engine:
+            return problem.objective(L2[:1]).evaluate(coef)
+
+    one = evaluate(1)
+    for n_threads in (2, 3, 5):
+        other = evaluate(n_threads)
+        np.testing.assert_array_equal(one.value, other.value)
+        np.testing.assert_array_equal(one.gradient, other.gradient)
+
+
+def test_lanes_follow_from_shapes_not_from_threads():
+    assert _blocks.MAX_LANES * 8 < _blocks.LANE_BYTES
+
+
+def test_scores_too_large_to_keep_are_recomputed(monkeypatch):
+    data = Data()
+    monkeypatch.setattr("softreg._objective.KEPT_BYTES", 100)
+    objective = data.problem().objective(L2)
+    assert objective.evaluate(data.random_coef(n_problems=2), keep=True).kept is None
+
+
+def test_extreme_scores_give_a_finite_value_and_gradient():
+    data = Data()
+    for scale in (1e3, 1e5, 1e8):
+        point = data.problem().objective(L2[:1]).evaluate(data.random_coef(scale))
+        assert np.isfinite(point.value).all()
+        assert np.isfinite(point.gradient).all()
+
+
+def test_single_products_agree_with_double_ones_to_their_rounding():
+    data = Data(n_rows=500)
+    coef = data.random_coef()
+    coarse = data.problem(dtype=np.float32).objective(L2[:1])
+    fine = coarse.in_double()
+    assert isinstance(fine, Objective)
+    assert fine.in_double() is None
+    rough, exact = coarse.evaluate(coef), fine.evaluate(coef)
+    np.testing.assert_allclose(rough.value, exact.value, rtol=1e-6)
+    np.testing.assert_allclose(rough.gradient, exact.gradient, atol=1e-6)
+    assert rough.gradient.dtype == np.float64
+
+
+def test_separation_is_seen():
+    data = Data(n_classes=3, n_rows=30)
+    data.X = 10 * np.eye(3)[data.codes]
+    objective = data.problem().objective(np.zeros(1))
+    coef = np.concatenate([np.eye(3), np.zeros((3, 1))], axis=1)[None]
+    assert objective.separated(coef)[0]
+    assert not objective.separated(-coef)[0]
