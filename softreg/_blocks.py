@@ -7,19 +7,18 @@ size of the coefficients, what it keeps stays beside its rows.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cache
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from threadpoolctl import ThreadpoolController
+import numpy as np
 
 from softreg._arrays import Array
 from softreg._design import Design
 from softreg._targets import Targets
+from softreg._threads import SINGLE_BLAS_THREAD
 
 Sums = tuple[Array, ...]
 Kernel = Callable[..., tuple[Sums, object]]
@@ -56,10 +55,9 @@ class Engine:
         self.n_threads = n_threads
         self.passes = 0.0
         self._pool: ThreadPoolExecutor | None = None
-        self._limit: Any = None
 
     def __enter__(self) -> Engine:
-        self._limit = blas().limit(limits=1, user_api="blas")
+        SINGLE_BLAS_THREAD.__enter__()
         if self.n_threads > 1:
             self._pool = ThreadPoolExecutor(self.n_threads)
         return self
@@ -70,7 +68,7 @@ class Engine:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._limit.restore_original_limits()
+        SINGLE_BLAS_THREAD.__exit__(kind, error, trace)
         if self._pool is not None:
             self._pool.shutdown()
             self._pool = None
@@ -82,23 +80,6 @@ class Engine:
         if self._pool is None or len(items) == 1:
             return map(function, items)
         return self._pool.map(function, items)
-
-
-@cache
-def blas() -> ThreadpoolController:
-    """Return the one controller of this process's BLAS libraries."""
-    return ThreadpoolController()
-
-
-def n_usable_threads() -> int:
-    """Return the threads this process may use: its cores, its BLAS limit if lower."""
-    cores = (
-        len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count() or 1
-    )
-    libraries = blas().select(user_api="blas").info()
-    return max(1, min([cores, *(library["num_threads"] for library in libraries)]))
 
 
 @dataclass(frozen=True)
@@ -150,10 +131,12 @@ class LocalBlocks:
 
         def run_lane(lane: int) -> Sums:
             total: Sums = ()
-            for index in range(lane, n_blocks, lanes):
-                state = None if kept is None else kept[index]
-                sums, states[index] = kernel(self.blocks[index], state, *args)
-                total = add(total, sums)
+            # What overflows is not finite, and is dealt with as that.
+            with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+                for index in range(lane, n_blocks, lanes):
+                    state = None if kept is None else kept[index]
+                    sums, states[index] = kernel(self.blocks[index], state, *args)
+                    total = add(total, sums)
             return total
 
         self.engine.passes += reads

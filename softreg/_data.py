@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import copy
 import numbers
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,12 +25,13 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from softreg._blocks import Engine, block_rows, n_usable_threads
+from softreg._blocks import Engine, block_rows
 from softreg._design import Parametrisation, csr_view
 from softreg._losses import LOSSES
 from softreg._problem import Problem
 from softreg._solve import Solver
 from softreg._targets import HardTargets, SoftTargets, Targets
+from softreg._threads import SINGLE_BLAS_THREAD
 from softreg.solvers import SOLVERS
 
 # Read as they are; anything else is converted to float64 whole.
@@ -68,8 +70,9 @@ def ingest(estimator: Any, X: Any, y: Any, sample_weight: Any) -> Ingested:
             "None. Pass labels (n,) or soft targets (n, K)."
         )
     scratch = copy.copy(estimator)
-    X = _as_rows(validate_data(scratch, X, **_reading(X), ensure_min_samples=1))
-    check_consistent_length(X, y)
+    X = _checked_rows(scratch, X, reset=True)
+    with advising("Pass one target, or one row of soft targets, for each row of X."):
+        check_consistent_length(X, y)
     weight = _row_weights(sample_weight, X.shape[0])
     classes, targets, weight = _targets(estimator, y, weight)
     total = float(weight.sum())
@@ -221,7 +224,12 @@ def _check_choices(estimator: Any) -> None:
             "n_jobs must be None or an integer other than 0",
             "None uses all that the process may use, -1 every core.",
         )
-    check_random_state(estimator.random_state)
+    state = estimator.random_state
+    with advising(
+        f"random_state must be None, an integer of 0 or more or a RandomState, got "
+        f"{state!r}."
+    ):
+        check_random_state(state)
     _check_device(estimator.device)
 
 
@@ -267,7 +275,7 @@ def n_threads(n_jobs: int | None) -> int:
     """Return the threads to use; within a joblib worker, its share."""
     allowed = effective_n_jobs(-1)
     if n_jobs is None:
-        return min(allowed, n_usable_threads())
+        return min(allowed, SINGLE_BLAS_THREAD.n_usable_threads())
     return min(effective_n_jobs(n_jobs), allowed)
 
 
@@ -287,24 +295,39 @@ def _error(value: Any, must: str, hint: str) -> Exception:
 # -- X --------------------------------------------------------------------------------
 
 
-def _reading(X: Any) -> dict[str, Any]:
-    """Return how scikit-learn's checks are to read X: any layout, no copy."""
-    return {
-        "accept_sparse": "csr",
-        "dtype": DTYPES,
-        "order": None,
-        "copy": False,
-        "accept_large_sparse": True,
-    }
+@contextmanager
+def advising(advice: str) -> Iterator[None]:
+    """Add what to do to the errors of scikit-learn's checks."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{error} {advice}") from error
+
+
+def _checked_rows(estimator: Any, X: Any, *, reset: bool) -> Any:
+    """Return X as scikit-learn's checks pass it: any layout, no copy."""
+    with advising("X must hold finite numbers, a row a sample."):
+        X = validate_data(
+            estimator,
+            X,
+            reset=reset,
+            accept_sparse="csr",
+            accept_large_sparse=True,
+            dtype=DTYPES,
+        )
+    return _as_rows(X)
 
 
 def _as_rows(X: Any) -> Any:
-    """Return X with booleans as uint8, without copying."""
+    """Return X with booleans as uint8; copied only where entries are stored twice."""
     if X.dtype != np.bool_:
         return X
-    if scipy.sparse.issparse(X):
-        return csr_view(X, X.data.view(np.uint8))
-    return X.view(np.uint8)
+    if not scipy.sparse.issparse(X):
+        return X.view(np.uint8)
+    if not X.has_canonical_format:
+        X = X.copy()
+        X.sum_duplicates()
+    return csr_view(X, X.data.view(np.uint8))
 
 
 def product_dtype(X: Any) -> Any:
@@ -321,15 +344,16 @@ def product_dtype(X: Any) -> Any:
 def _row_weights(sample_weight: Any, n_rows: int) -> np.ndarray:
     if sample_weight is None:
         return np.ones(n_rows)
-    if isinstance(sample_weight, numbers.Real):
+    if is_real(sample_weight):
         sample_weight = np.full(n_rows, float(sample_weight))
-    weight = check_array(
-        sample_weight,
-        ensure_2d=False,
-        dtype=np.float64,
-        input_name="sample_weight",
-        ensure_min_samples=0,
-    )
+    with advising("sample_weight must hold a finite number of 0 or more a row."):
+        weight = check_array(
+            sample_weight,
+            ensure_2d=False,
+            dtype=np.float64,
+            input_name="sample_weight",
+            ensure_min_samples=0,
+        )
     if weight.shape != (n_rows,):
         raise ValueError(
             f"sample_weight must have one entry a row of X, shape ({n_rows},), got "
@@ -343,7 +367,8 @@ def _check_weights(weight: np.ndarray, name: str) -> None:
         raise ValueError(
             f"{name} must not be negative, got {weight.min()}. Use 0 to leave out."
         )
-    total = weight.sum()
+    with np.errstate(over="ignore"):
+        total = weight.sum()
     if total <= 0:
         raise ValueError(
             f"{name} must not be all zero, got {weight.size} zeros. Give at least two "
@@ -361,10 +386,11 @@ def _targets(
     rows = np.asarray(y) if not hasattr(y, "toarray") else y
     if scipy.sparse.issparse(rows) or (rows.ndim == 2 and rows.shape[1] > 1):
         return _soft_targets(estimator, rows, weight)
-    labels = column_or_1d(y, warn=True)
-    labels = check_array(labels, ensure_2d=False, dtype=None, input_name="y")
-    check_classification_targets(labels)
-    classes, codes = np.unique(labels, return_inverse=True)
+    with advising("y must hold one label a row, all of one kind (numbers or str)."):
+        labels = column_or_1d(y, warn=True)
+        labels = check_array(labels, ensure_2d=False, dtype=None, input_name="y")
+        check_classification_targets(labels)
+        classes, codes = np.unique(labels, return_inverse=True)
     weight = (
         weight * _class_weights(estimator.class_weight, classes, codes, weight)[codes]
     )
@@ -377,8 +403,8 @@ def _targets(
         classes = classes[present]
     if len(classes) < 2:
         raise ValueError(
-            f"y must have at least two classes, got one class only: {classes[0]!r}. "
-            "Check the labels and the weights."
+            "y must have at least two classes, got one class only: "
+            f"{classes.tolist()[0]!r}. Check the labels and the weights."
         )
     cost = _cost_matrix(estimator.margin, len(classes))
     smoothing = float(estimator.label_smoothing)
@@ -404,11 +430,13 @@ def _class_weights(
             f"class_weight must map labels of y, got {strangers} which y lacks, and no "
             f"weight for others. The classes of y are {known}."
         )
-    values = np.asarray([class_weight.get(label, 1.0) for label in known], dtype=float)
-    if not np.isfinite(values).all():
+    given = [class_weight.get(label, 1.0) for label in known]
+    if not all(is_real(value) and np.isfinite(value) for value in given):
         raise ValueError(
-            f"class_weight must be finite, got {class_weight}. Use numbers >= 0."
+            f"class_weight must map labels to finite numbers, got {class_weight}. Use "
+            "numbers of 0 or more."
         )
+    values = np.asarray(given, dtype=np.float64)
     _check_weights(values, "class_weight")
     return values
 
@@ -477,6 +505,8 @@ def _cost_matrix(margin: Any, n_classes: int) -> np.ndarray | None:
             return None
         return float(margin) * (1.0 - np.eye(n_classes))
     try:
+        if margin is None or is_flag(margin):
+            raise TypeError
         cost = np.asarray(margin, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise TypeError(
@@ -506,7 +536,7 @@ def apply_rows(
     estimator: Any, X: Any, function: Callable[[np.ndarray], np.ndarray]
 ) -> np.ndarray:
     """Return `function(X @ coef_.T + intercept_)`, block by block of rows."""
-    X = _as_rows(validate_data(estimator, X, **_reading(X), reset=False))
+    X = _checked_rows(estimator, X, reset=False)
     coef, intercept = estimator.coef_, estimator.intercept_
     dtype = (
         coef.dtype if X.dtype in READ_AS_SINGLE else np.result_type(coef, np.float64)

@@ -218,7 +218,7 @@ class SparseDesign(NamedTuple):
     def squares(self, weight: Array, centre: Array) -> Array:
         """Return the weighted sums of squares of the centred columns."""
         rows = self.X.astype(np.float64, copy=False)
-        squares = csr_view(rows, rows.data**2).T @ weight
+        squares = rows.multiply(rows).T @ weight
         squares += weight.sum() * centre**2 - 2 * centre * (rows.T @ weight)
         return np.append(squares, weight.sum()) if self.has_intercept else squares
 

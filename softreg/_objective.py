@@ -342,13 +342,16 @@ class Objective:
         n_columns = self.moments.mean_x.shape[-1]
         if self.structure == "full":
             wanted = 4 * n_rows * n_columns + 1000
-            operations_a_row = (n_rows * n_columns) ** 2
+            a_row = (n_rows * n_columns) ** 2
+            factors = (n_rows * n_columns) ** 3 / 3
         else:
             wanted = 10 * n_columns
-            operations_a_row = 2 * n_rows * n_columns**2
+            a_row = n_rows * n_columns**2
+            # A factor and an inverse a class.
+            factors = 7 / 3 * n_rows * n_columns**3
         step = max(1, self.n_rows // (thoroughness * wanted))
-        a_pass = 4 * n_rows * n_columns
-        cost = operations_a_row / (step * a_pass * FULL_SPEED)
+        a_pass = 4 * self.n_rows * n_rows * n_columns
+        cost = (a_row * self.n_rows / step + factors) / (a_pass * FULL_SPEED)
         return step, cost
 
     @property

@@ -64,7 +64,8 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):
         dict lacks weigh 1. Refused with soft targets.
     solver : {"auto", "lbfgs", "newton-cg", "newton-cholesky"} or object, default="auto"
         How to solve; the optimum is the same. An object of `softreg.solvers` sets
-        options. "auto" is "newton-cholesky" for K (d + 1) up to 64, else "newton-cg".
+        options. "auto" is "newton-cholesky" while `n (K (d + 1))^2 <= 5e6`, else
+        "newton-cg".
     tol : float, default=1e-4
         Stop once `optimality_gap_ <= tol * objective_`. Where lambda = 0 there is no
         such proof: stop once the gradient's largest entry is at most tol times that at

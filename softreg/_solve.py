@@ -16,7 +16,7 @@ from softreg.solvers._loop import Record, Result, Stop, Watcher
 Solver = LBFGS | NewtonCG | NewtonCholesky
 
 # docs/how-to-choose.md has the measurements behind this.
-MAX_EXACT_NEWTON = 64
+EXACT_NEWTON_OPERATIONS = 5e6
 
 
 class Solution(NamedTuple):
@@ -35,8 +35,9 @@ class Solution(NamedTuple):
 
 def choose_solver(problem: Problem) -> Solver:
     """Return the solver of `solver="auto"`."""
-    n_rows, n_columns = problem.shape
-    return NewtonCholesky() if n_rows * n_columns <= MAX_EXACT_NEWTON else NewtonCG()
+    side = problem.shape[0] * problem.shape[1]
+    small = problem.X.shape[0] * side**2 <= EXACT_NEWTON_OPERATIONS
+    return NewtonCholesky() if small else NewtonCG()
 
 
 def solve(

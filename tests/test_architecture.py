@@ -11,7 +11,7 @@ import softreg
 
 ROOT = Path(softreg.__file__).parent
 LAYERS = [
-    {"_arrays"},
+    {"_arrays", "_threads"},
     {"_losses", "_targets", "_design", "solvers"},
     {"_blocks", "_certificate", "_preconditioner"},
     {"_objective"},
@@ -26,7 +26,7 @@ OWNERS = {
     "cupy": {"_arrays"},
     "cupyx": {"_arrays"},
     "torch": {"_arrays"},
-    "threadpoolctl": {"_blocks"},
+    "threadpoolctl": {"_threads"},
     "joblib": {"_data"},
     "sklearn": {"_data", "_softmax"},
     "matplotlib": set(),

@@ -17,6 +17,7 @@ from softreg.solvers._loop import (
     Result,
     Stop,
     Watcher,
+    check_counts,
     run_stage,
 )
 from softreg.solvers._newton_cg import NewtonCG
@@ -54,11 +55,7 @@ class LBFGS:
     name = "lbfgs"
 
     def __post_init__(self) -> None:
-        for option in ("memory", "max_line_search"):
-            if getattr(self, option) < 1:
-                raise ValueError(
-                    f"{option} must be at least 1, got {getattr(self, option)!r}."
-                )
+        check_counts(self, "memory", "max_line_search")
 
     def minimize(
         self,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -309,6 +310,18 @@ def run_stage(
             alive = [alive[position] for position in going]
         state = stepper.step(objective, state)
         journal.n_iter[alive] += 1
+
+
+def check_counts(options: Any, *names: str) -> None:
+    """Raise where an option of a solver is not a whole number of at least 1."""
+    for name in names:
+        value = getattr(options, name)
+        whole = isinstance(value, Integral) and type(value) is not bool
+        if not whole or value < 1:
+            raise ValueError(
+                f"{name} must be an integer of at least 1, got {value!r}. Leave it out "
+                "for the default."
+            )
 
 
 def largest_entry(gradient: Array) -> np.ndarray:

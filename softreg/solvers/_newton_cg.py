@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from softreg.solvers._loop import (
     Result,
     Stop,
     Watcher,
+    check_counts,
     inner,
     largest_entry,
     run,
@@ -77,15 +79,13 @@ class NewtonCG:
     name = "newton-cg"
 
     def __post_init__(self) -> None:
-        if not 0 < self.cg_tol < 1:
+        share: Any = self.cg_tol
+        if not (isinstance(share, Real) and 0 < float(share) < 1):
             raise ValueError(
-                f"cg_tol must be in (0, 1), got {self.cg_tol!r}. The default is 0.3."
+                f"cg_tol must be a number in (0, 1), got {self.cg_tol!r}. The default "
+                "is 0.3."
             )
-        for option in ("max_cg", "patience"):
-            if getattr(self, option) < 1:
-                raise ValueError(
-                    f"{option} must be at least 1, got {getattr(self, option)!r}."
-                )
+        check_counts(self, "max_cg", "patience")
 
     def minimize(
         self,

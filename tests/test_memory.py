@@ -1,0 +1,205 @@
+"""X is read as it lies: what a fit adds to the memory of the process stays small.
+
+Each case runs in a process of its own, with the data loaded from a file: what counts is
+the peak of its memory above that of the moment before the call.
+"""
+
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="reads /proc"
+)
+
+PRELUDE = """
+import threading, time, warnings
+import numpy as np, scipy.sparse
+from softreg import SoftmaxRegression
+
+warnings.simplefilter("ignore")
+
+
+def anonymous():
+    "Megabytes of this process that no file backs."
+    for line in open("/proc/self/status"):
+        if line.startswith("RssAnon"):
+            return int(line.split()[1]) / 1024
+
+
+def peak_above_now(call):
+    peak, done = [anonymous()], threading.Event()
+    before = peak[0]
+
+    def poll():
+        while not done.wait(0.001):
+            peak[0] = max(peak[0], anonymous())
+
+    poller = threading.Thread(target=poll)
+    poller.start()
+    call()
+    done.set()
+    poller.join()
+    return max(peak[0], anonymous()) - before
+
+
+# Whatever is loaded or allocated once is there before the count begins.
+warm = np.random.default_rng(0).normal(size=(3000, 5))
+for rows in (warm, warm.astype(np.float32), scipy.sparse.csr_array(warm)):
+    SoftmaxRegression(n_jobs=2).fit(rows, np.arange(3000) % 3).predict_proba(rows)
+"""
+
+
+def peak_megabytes(body, *paths):
+    """Run a body that sets `call` in a process of its own; megabytes that it adds."""
+    script = PRELUDE + textwrap.dedent(body) + "\nprint(peak_above_now(call))\n"
+    process = subprocess.run(
+        [sys.executable, "-c", script, *map(str, paths)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr
+    return float(process.stdout)
+
+
+def images(rng, n_rows, n_pixels=784, n_classes=10):
+    """Return uint8 rows with the zeros and the ranks of images, and labels."""
+    y = rng.integers(0, n_classes, size=n_rows).astype(np.uint8)
+    strokes = rng.normal(size=(40, n_pixels)).astype(np.float32)
+    strokes *= rng.random(n_pixels) < 0.8
+    centres = rng.normal(size=(n_classes, 40)).astype(np.float32)
+    X = np.empty((n_rows, n_pixels), dtype=np.uint8)
+    for start in range(0, n_rows, 2000):
+        codes = y[start : start + 2000]
+        factors = centres[codes] + rng.normal(size=(len(codes), 40)).astype(np.float32)
+        pixels = 40 * factors @ strokes - 100
+        X[start : start + 2000] = np.clip(pixels, 0, 255)
+    return X, y
+
+
+@pytest.fixture(scope="module")
+def image_files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    X, y = images(np.random.default_rng(0), 60000)
+    np.save(folder / "X.npy", X)
+    np.save(folder / "y.npy", y)
+    return folder / "X.npy", folder / "y.npy"
+
+
+LOAD = """
+import sys
+X, y = np.load(sys.argv[1]), np.load(sys.argv[2])
+"""
+MAP = LOAD.replace("np.load(sys.argv[1])", "np.load(sys.argv[1], mmap_mode='r')")
+SPARSE = """
+rng = np.random.default_rng(0)
+n, d, row = 1_000_000, 200, 10
+values = rng.normal(size=n * row)
+X = scipy.sparse.csr_array(
+    (values, rng.integers(0, d, n * row, dtype=np.int32), np.arange(n + 1) * row),
+    shape=(n, d),
+)
+y = (values[::row] > 0) + (values[1::row] > 0)
+"""
+MANY_CLASSES = """
+rng = np.random.default_rng(0)
+y = np.arange({rows}) % 500
+X = rng.normal(size=(500, 4))[y] + rng.normal(size=({rows}, 4))
+"""
+FIT = """
+model = SoftmaxRegression(max_iter={}, solver={!r}, n_jobs=2)
+call = lambda: model.fit(X, y)
+"""
+
+
+@pytest.fixture(scope="module")
+def mapped_files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mapped")
+    rng = np.random.default_rng(0)
+    X = np.lib.format.open_memmap(
+        folder / "X.npy", mode="w+", dtype=float, shape=(100000, 200)
+    )
+    for start in range(0, 100000, 10000):
+        X[start : start + 10000] = rng.normal(size=(10000, 200))
+    scores = X[:, :4] + rng.gumbel(size=(100000, 4))
+    np.save(folder / "y.npy", scores.argmax(axis=1))
+    return folder / "X.npy", folder / "y.npy"
+
+
+def test_the_measure_sees_a_copy_of_any_kind(image_files):
+    # 47 MB: what the tests below would miss, were the measure blind.
+    call = "call = lambda: X.copy().sum()"
+    assert peak_megabytes(LOAD + call, *image_files) > 40
+    assert peak_megabytes(MAP + call, *image_files) > 40
+
+
+def test_a_fit_of_bytes_makes_no_copy_of_them(image_files):
+    # float32 would take 188 MB.
+    assert peak_megabytes(LOAD + FIT.format(1, "auto"), *image_files) < 130
+
+
+def test_prediction_of_bytes_makes_no_copy_of_them(image_files):
+    body = """
+    model = SoftmaxRegression(max_iter=1).fit(X[:1000], y[:1000])
+    call = lambda: (model.predict(X), model.predict_proba(X))
+    """
+    assert peak_megabytes(LOAD + textwrap.dedent(body), *image_files) < 30
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("solver", ["lbfgs", "newton-cg"])
+def test_longer_fits_of_bytes_make_no_copy_of_them(image_files, solver):
+    assert peak_megabytes(LOAD + FIT.format(20, solver), *image_files) < 200
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", ["C", "F"])
+@pytest.mark.parametrize("solver", ["lbfgs", "newton-cg"])
+def test_a_fit_of_float32_makes_no_copy_of_it(image_files, layout, solver):
+    body = f"X = np.asarray(X, dtype=np.float32, order={layout!r})\n"
+    assert peak_megabytes(LOAD + body + FIT.format(2, solver), *image_files) < 130
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "newton-cg"])
+def test_a_fit_of_a_memory_map_makes_no_copy_of_it(mapped_files, solver):
+    # 160 MB of float64.
+    assert peak_megabytes(MAP + FIT.format(5, solver), *mapped_files) < 80
+
+
+@pytest.mark.slow
+def test_prediction_from_a_memory_map_makes_no_copy_of_it(mapped_files):
+    body = """
+    model = SoftmaxRegression().fit(X[:1000], y[:1000])
+    call = lambda: (model.predict(X), model.predict_proba(X))
+    """
+    assert peak_megabytes(MAP + textwrap.dedent(body), *mapped_files) < 30
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("solver", ["lbfgs", "newton-cg"])
+def test_a_fit_of_a_sparse_matrix_makes_no_copy_of_it(solver):
+    # 120 MB; weights, codes and the like are four vectors of 8 MB, scores two of 24.
+    assert peak_megabytes(SPARSE + FIT.format(5, solver)) < 110
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("solver", ["auto", "lbfgs", "newton-cg"])
+def test_a_fit_of_many_classes_keeps_nothing_of_rows_by_classes(solver):
+    # n K float64 would take 1.2 GB.
+    body = MANY_CLASSES.format(rows=300000) + FIT.format(2, solver)
+    assert peak_megabytes(body) < 150
+
+
+@pytest.mark.slow
+def test_predicting_labels_keeps_nothing_of_rows_by_classes():
+    # n K float64 would take 4 GB.
+    body = """
+    model = SoftmaxRegression(max_iter=1).fit(X[:5000], y[:5000])
+    call = lambda: model.predict(X)
+    """
+    rows = MANY_CLASSES.format(rows=1000000)
+    assert peak_megabytes(rows + textwrap.dedent(body)) < 60
