@@ -1,0 +1,69 @@
+"""Time one pass with scores row-major, (rows, K), and class-major, (K, rows).
+
+    python benchmarks/layout.py
+
+The measurement behind the layout of softreg's blocks; prints ratios of best times.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+REPEATS = 15
+N_ROWS = 16_384
+
+
+def row_major(X: np.ndarray, W: np.ndarray, y: np.ndarray, size: int) -> None:
+    index = np.arange(size)
+    for start in range(0, len(X), size):
+        rows, codes = X[start : start + size], y[start : start + size]
+        z = rows @ W.T
+        z -= z.max(axis=1, keepdims=True)
+        np.exp(z, out=z)
+        z /= z.sum(axis=1, keepdims=True)
+        z[index, codes] -= 1
+        rows.T @ z
+
+
+def class_major(X: np.ndarray, W: np.ndarray, y: np.ndarray, size: int) -> None:
+    index = np.arange(size)
+    for start in range(0, len(X), size):
+        rows, codes = X[start : start + size], y[start : start + size]
+        z = W @ rows.T
+        z -= z.max(axis=0)
+        np.exp(z, out=z)
+        z /= z.sum(axis=0)
+        z[codes, index] -= 1
+        z @ rows
+
+
+def best(function: Callable[..., None], *args: object) -> float:
+    seconds = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        function(*args)
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+def main() -> None:
+    rng = np.random.default_rng(0)
+    print(f"{'dtype':>8} {'K':>4} {'d':>4} {'rows':>5}  row-major / class-major")
+    for dtype in (np.float64, np.float32):
+        for n_classes, d, size in ((10, 784, 512), (26, 16, 4096), (7, 54, 4096)):
+            X = rng.normal(size=(N_ROWS, d)).astype(dtype)
+            W = rng.normal(size=(n_classes, d)).astype(dtype)
+            y = rng.integers(0, n_classes, N_ROWS)
+            with threadpool_limits(1):
+                ratio = best(row_major, X, W, y, size) / best(
+                    class_major, X, W, y, size
+                )
+            print(f"{dtype.__name__:>8} {n_classes:4} {d:4} {size:5}  {ratio:.2f}")
+
+
+if __name__ == "__main__":
+    main()

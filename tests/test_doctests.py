@@ -1,0 +1,14 @@
+"""The examples in public docstrings are true."""
+
+import doctest
+
+import pytest
+
+from softreg import _softmax
+
+
+@pytest.mark.parametrize("module", [_softmax])
+def test_docstrings_are_true(module):
+    results = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
+    assert results.attempted > 0
+    assert results.failed == 0

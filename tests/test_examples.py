@@ -1,0 +1,29 @@
+"""Examples run without a warning, and leave the figures they promise."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+pytestmark = pytest.mark.slow
+
+
+def run(name, *args, cwd):
+    command = [sys.executable, "-W", "error", str(EXAMPLES / name), *args]
+    out = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    assert out.returncode == 0, out.stderr
+    return out.stdout
+
+
+def test_comparison_prints_a_table_and_draws_a_figure(tmp_path):
+    table = run("compare_with_sklearn.py", "--quick", cwd=tmp_path)
+    ours = [line for line in table.splitlines() if "SoftmaxRegression" in line]
+    assert len(ours) == 4
+    assert all(line.endswith("none") for line in ours)
+    assert (tmp_path / "compare_with_sklearn.png").stat().st_size > 10_000
+
+
+def test_grid_search_chooses_c(tmp_path):
+    assert "SoftmaxRegression" in run("grid_search.py", cwd=tmp_path)
