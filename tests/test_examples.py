@@ -19,9 +19,9 @@ def run(name, *args, cwd):
 
 def test_comparison_prints_a_table_and_draws_a_figure(tmp_path):
     table = run("compare_with_sklearn.py", "--quick", cwd=tmp_path)
-    ours = [line for line in table.splitlines() if "SoftmaxRegression" in line]
+    ours = [r for r in table.splitlines() if r.startswith("  SoftmaxRegression")]
     assert len(ours) == 4
-    assert all(line.endswith("none") for line in ours)
+    assert all(row.endswith("none") for row in ours)
     assert (tmp_path / "compare_with_sklearn.png").stat().st_size > 10_000
 
 
