@@ -24,8 +24,6 @@ from softreg.solvers._loop import ROUNDING, Line, Point, inner, largest_entry
 
 # Scores and probabilities are kept beside their rows up to this size, else recomputed.
 KEPT_BYTES = 1 << 26
-# Above this many columns their Gram matrix is replaced by its diagonal.
-MAX_GRAM_COLUMNS = 6000
 MAX_FULL_HESSIAN = 2600
 # How much faster a product of square matrices runs than one with few columns.
 FULL_SPEED = 3.0
@@ -44,11 +42,14 @@ class Geometry:
     mean_x : (P,) array
         Weighted means of the columns.
     intercept : {"none", "free", "penalised"}
+    diagonal : bool
+        Whether the diagonal of the Gram matrix must do.
     """
 
     blocks: LocalBlocks
     mean_x: Array
     intercept: str
+    diagonal: bool
 
     @property
     def centre(self) -> Array:
@@ -61,11 +62,10 @@ class Geometry:
     def gram(self) -> Array:
         """Weighted Gram matrix (P, P) of the centred columns, or its diagonal (P,)."""
         n_columns = self.mean_x.shape[0]
-        diagonal = n_columns > MAX_GRAM_COLUMNS
         sums, _ = self.blocks.reduce(
-            _squares if diagonal else _gram,
+            _squares if self.diagonal else _gram,
             self.centre,
-            summand_size=n_columns if diagonal else n_columns**2,
+            summand_size=n_columns if self.diagonal else n_columns**2,
         )
         return sums[0]
 
@@ -361,7 +361,8 @@ class Objective:
         n_columns = self.moments.mean_x.shape[-1]
         if n_rows * n_columns <= MAX_FULL_HESSIAN:
             return "full"
-        if 8 * n_rows * n_columns**2 <= MAX_CLASS_BLOCKS_BYTES:
+        blocks_bytes = 8 * n_rows * n_columns**2
+        if not self.geometry.diagonal and blocks_bytes <= MAX_CLASS_BLOCKS_BYTES:
             return "class"
         return None
 

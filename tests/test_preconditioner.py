@@ -86,7 +86,7 @@ def test_columns_that_do_not_vary_are_left_alone():
 
 
 def test_many_columns_have_a_diagonal(monkeypatch):
-    monkeypatch.setattr("softreg._objective.MAX_GRAM_COLUMNS", 3)
+    monkeypatch.setattr("softreg._problem.MAX_GRAM_COLUMNS", 3)
     data = Data()
     for X in (None, scipy.sparse.csr_array(data.X)):
         objective = data.problem(X=X).objective(L2)
