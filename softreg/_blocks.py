@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from softreg._arrays import Array
-from softreg._design import Design
+from softreg._arrays import Array, namespace
+from softreg._design import Rows, SampledDesign
 from softreg._targets import Targets
 from softreg._threads import SINGLE_BLAS_THREAD
 
@@ -39,7 +39,7 @@ class Block(NamedTuple):
     differently; over all blocks it sums to one.
     """
 
-    design: Design
+    design: Rows
     targets: Targets
     weight: Array
 
@@ -111,6 +111,17 @@ class LocalBlocks:
         blocks = tuple(b._replace(weight=b.weight[members, :]) for b in self.blocks)
         return replace(self, blocks=blocks)
 
+    def sampled(self, step: int) -> LocalBlocks:
+        """Return every step-th row, weighing step times as much.
+
+        Blocks are merged to about the size they have here.
+        """
+        if step == 1:
+            return self
+        starts = range(0, len(self.blocks), step)
+        merged = [_merged(self.blocks[i : i + step], step) for i in starts]
+        return replace(self, blocks=tuple(merged))
+
     def reduce(
         self,
         kernel: Kernel,
@@ -144,6 +155,19 @@ class LocalBlocks:
         for sums in self.engine.map(run_lane, range(lanes)):
             total = add(total, sums)
         return total, states
+
+
+def _merged(blocks: Sequence[Any], step: int) -> Block:
+    """Return every step-th row of some blocks as one."""
+    first = blocks[0].design
+    parts = tuple(block.design.X for block in blocks)
+    targets = [block.targets.sampled(step) for block in blocks]
+    weights = [block.weight[:, ::step] * step for block in blocks]
+    return Block(
+        SampledDesign(parts, step, first.dtype, first.has_intercept),
+        targets[0].joined(targets[1:]),
+        namespace(weights[0]).concat(weights, axis=1),
+    )
 
 
 def add(total: Sums, sums: Sums) -> Sums:

@@ -97,6 +97,10 @@ def _mixture(proba: Array, target: Array) -> tuple[Array, Array]:
     share = xp.where(mixed, mix, xp.ones_like(mix))[:, None]
     constant = (target - (1 - share) * proba) / share
     constant = xp.where(constant > 0, constant, xp.zeros_like(constant))
-    constant = constant / xp.sum(constant, axis=1, keepdims=True)
+    total = xp.sum(constant, axis=1, keepdims=True)
+    # Where t is all rounding v may vanish; the targets' mean is then as good.
+    usable = total > 0
+    constant = constant / xp.where(usable, total, xp.ones_like(total))
+    constant = xp.where(usable, constant, xp.broadcast_to(target, constant.shape))
     target = xp.broadcast_to(target, proba.shape)
     return mix, xp.where(mixed[:, None], constant, target)

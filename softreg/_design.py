@@ -62,8 +62,8 @@ class Operand(NamedTuple):
     shape: tuple[int, int]
 
 
-class Design(Protocol):
-    """The rows of one block as a linear map."""
+class Rows(Protocol):
+    """The rows of one block, not yet read."""
 
     def operand(self, coef: Array) -> Operand:
         """Lay coefficients out for `forward`; serves every block of the kind."""
@@ -71,14 +71,18 @@ class Design(Protocol):
     def loaded(self) -> Design:
         """Return the rows cast and laid out for products."""
 
+
+class Design(Rows, Protocol):
+    """The rows of one block as a linear map."""
+
     def forward(self, operand: Operand) -> Array:
         """Return scores (B, K, rows)."""
 
     def adjoint(self, residual: Array) -> Array:
         """Return `sum_i residual_i (x_i, 1)'`, float64 (B, K, P)."""
 
-    def standardised(self, centre: Array, scale: Array, step: int) -> Array:
-        """Return every step-th row as `((x - centre) * scale, 1)`, dense."""
+    def standardised(self, centre: Array, scale: Array) -> Array:
+        """Return the rows as `((x - centre) * scale, 1)`, dense."""
 
     def gram(self, weight: Array, centre: Array) -> Array:
         """Return the weighted Gram matrix of `(x - centre, 1)`, float64 (P, P)."""
@@ -132,10 +136,10 @@ class DenseDesign(NamedTuple):
             product = xp.concat([product, total], axis=1)
         return xp.reshape(product, (n_problems, n_classes, -1))
 
-    def standardised(self, centre: Array, scale: Array, step: int) -> Array:
+    def standardised(self, centre: Array, scale: Array) -> Array:
         """Return the rows centred and scaled, in the dtype of the products."""
         xp = namespace(self.X)
-        rows = cast(self.X[::step, :], self.dtype) - cast(centre, self.dtype)
+        rows = cast(self.X, self.dtype) - cast(centre, self.dtype)
         rows *= cast(scale, self.dtype)
         if not self.has_intercept:
             return rows
@@ -144,14 +148,14 @@ class DenseDesign(NamedTuple):
     def gram(self, weight: Array, centre: Array) -> Array:
         """Return the weighted Gram matrix of the centred rows."""
         xp = namespace(self.X)
-        rows = self.standardised(centre, xp.ones_like(centre), 1)
+        rows = self.standardised(centre, xp.ones_like(centre))
         rows *= xp.sqrt(cast(weight, self.dtype))[:, None]
         return cast(rows.T @ rows, xp.float64)
 
     def squares(self, weight: Array, centre: Array) -> Array:
         """Return the weighted sums of squares of the centred columns."""
         xp = namespace(self.X)
-        rows = self.standardised(centre, xp.ones_like(centre), 1)
+        rows = self.standardised(centre, xp.ones_like(centre))
         rows *= rows
         return cast(cast(weight, self.dtype)[None, :] @ rows, xp.float64)[0, :]
 
@@ -191,12 +195,11 @@ class SparseDesign(NamedTuple):
             product = np.concatenate([product, total], axis=1)
         return product.reshape(n_problems, n_classes, -1)
 
-    def standardised(self, centre: Array, scale: Array, step: int) -> Array:
+    def standardised(self, centre: Array, scale: Array) -> Array:
         """Return the rows centred and scaled, dense."""
-        rows = self.X[::step].toarray().astype(self.dtype, copy=False)
-        return DenseDesign(rows, self.dtype, self.has_intercept).standardised(
-            centre, scale, 1
-        )
+        rows = self.X.toarray().astype(self.dtype, copy=False)
+        dense = DenseDesign(rows, self.dtype, self.has_intercept)
+        return dense.standardised(centre, scale)
 
     def gram(self, weight: Array, centre: Array) -> Array:
         """Return the weighted Gram matrix; centring is a correction of rank two."""
@@ -221,6 +224,30 @@ class SparseDesign(NamedTuple):
         squares = rows.multiply(rows).T @ weight
         squares += weight.sum() * centre**2 - 2 * centre * (rows.T @ weight)
         return np.append(squares, weight.sum()) if self.has_intercept else squares
+
+
+class SampledDesign(NamedTuple):
+    """Every step-th row of some blocks, gathered when they are needed."""
+
+    parts: tuple[Any, ...]  # arrays or CSR matrices
+    step: int
+    dtype: Any
+    has_intercept: bool
+
+    def operand(self, coef: Array) -> Operand:
+        """Lay coefficients out as for the blocks."""
+        whole = design(self.parts[0], self.dtype, has_intercept=self.has_intercept)
+        return whole.operand(coef)
+
+    def loaded(self) -> Design:
+        """Gather the rows, and cast them."""
+        if scipy.sparse.issparse(self.parts[0]):
+            rows = scipy.sparse.vstack([X[:: self.step] for X in self.parts], "csr")
+        else:
+            xp = namespace(self.parts[0])
+            rows = xp.concat([X[:: self.step, :] for X in self.parts], axis=0)
+        whole = design(rows, self.dtype, has_intercept=self.has_intercept)
+        return whole.loaded()
 
 
 def csr_view(X: Any, data: np.ndarray) -> Any:

@@ -17,7 +17,7 @@ from softreg import _preconditioner as preconditioner
 from softreg._arrays import Array, cast, namespace, to_numpy
 from softreg._blocks import Block, LocalBlocks, Sums
 from softreg._certificate import Moments, bound_of_gradient, gap_free_intercept
-from softreg._design import Design, Operand, Parametrisation
+from softreg._design import Design, Operand, Parametrisation, Rows
 from softreg._losses import Loss, shift_to_top
 from softreg._preconditioner import Preconditioner, Shared, Standardisation
 from softreg.solvers._loop import ROUNDING, Line, Point, inner, largest_entry
@@ -28,7 +28,10 @@ MAX_FULL_HESSIAN = 2600
 # How much faster a product of square matrices runs than one with few columns.
 FULL_SPEED = 3.0
 BALANCE_RIDGE = 1e-10
+MAX_PAIRS_BYTES = 1 << 27
 MAX_CLASS_BLOCKS_BYTES = 1 << 28
+# Blocks of pairs of classes are formed in groups of this size in a read of X.
+GROUP_BYTES = 1 << 23
 
 
 @dataclass(frozen=True)
@@ -286,17 +289,15 @@ class Objective:
             self.geometry.standard,
         )
 
-    def curvature_preconditioner(
-        self, point: Point, step: int = 1
-    ) -> Preconditioner | None:
+    def curvature_preconditioner(self, point: Point, step: int = 1) -> Preconditioner:
         """Return the Hessian at the point from every step-th row, factorised.
 
-        The whole of it where it is small, a block a class where those are, else None.
+        The whole of it where its pairs of classes fit, else a block a class.
         """
-        if self.structure is None:
-            return None
         if self.structure == "full":
             return self.hessian_preconditioner(point, step)
+        if self.structure == "pairs":
+            return self._pairs_preconditioner(point, step)
         n_rows, n_columns = point.coef.shape[1:]
         # A class at a time: all at once would be the largest array of a fit.
         grams = (
@@ -305,6 +306,23 @@ class Objective:
         )
         return preconditioner.class_blocks(
             grams, self._standard_penalty, self.geometry.standard, self.blocks.dtype
+        )
+
+    def _pairs_preconditioner(self, point: Point, step: int) -> Preconditioner:
+        n_classes, n_columns = point.coef.shape[1:]
+        order = [(k, j) for k in range(n_classes - 1) for j in range(k + 1)]
+        width = max(1, GROUP_BYTES // (4 * n_columns**2))
+        grams = {}
+        for start in range(0, len(order), width):
+            group = order[start : start + width]
+            size = len(group) * n_columns**2
+            blocks = self._curvature(_class_pairs, point, step, size, group)
+            # Each block owns its memory, so that it is freed with its pair.
+            xp = namespace(blocks)
+            for position, pair in enumerate(group):
+                grams[pair] = xp.asarray(blocks[:, position, ...], copy=True)
+        return preconditioner.pairs(
+            grams, self._standard_penalty, n_classes, self.geometry.standard
         )
 
     def hessian_preconditioner(self, point: Point, step: int = 1) -> Preconditioner:
@@ -323,26 +341,36 @@ class Objective:
     def _curvature(
         self, kernel: Any, point: Point, step: int, size: int, *args: Any
     ) -> Array:
-        sums, _ = self._reduce(
+        """Return the kernel's sum over every step-th row, at a point."""
+        (total,), _ = self.blocks.sampled(step).reduce(
             kernel,
             self.loss,
             self._operand(point.coef),
             self.geometry.standard,
-            step,
             *args,
-            size=size,
-            kept=point.kept,
+            summand_size=size,
+            kept=point.kept if step == 1 else None,
             reads=1 / step,
         )
-        return sums[0] / self.parametrisation.temperature**2
+        total /= self.parametrisation.temperature**2
+        return total
 
     def curvature_sample(self, thoroughness: int) -> tuple[int, float]:
-        """Return a row step for `curvature_preconditioner` and its cost in passes."""
+        """Return a row step for `curvature_preconditioner` and its cost in passes.
+
+        The cost is infinite where there is no such preconditioner.
+        """
+        if self.structure is None:
+            return 1, np.inf
         n_rows = self.parametrisation.n_rows
         n_columns = self.moments.mean_x.shape[-1]
         if self.structure == "full":
             wanted = 4 * n_rows * n_columns + 1000
             a_row = (n_rows * n_columns) ** 2
+            factors = (n_rows * n_columns) ** 3 / 3
+        elif self.structure == "pairs":
+            wanted = n_rows * n_columns
+            a_row = n_rows * (n_rows - 1) / 2 * n_columns**2
             factors = (n_rows * n_columns) ** 3 / 3
         else:
             wanted = 10 * n_columns
@@ -356,13 +384,17 @@ class Objective:
 
     @property
     def structure(self) -> str | None:
-        """Which Hessian can be factorised: "full", "class" or None."""
+        """Which Hessian can be factorised: "full", "pairs", "class" or None."""
         n_rows = self.parametrisation.n_rows
         n_columns = self.moments.mean_x.shape[-1]
         if n_rows * n_columns <= MAX_FULL_HESSIAN:
             return "full"
-        blocks_bytes = 8 * n_rows * n_columns**2
-        if not self.geometry.diagonal and blocks_bytes <= MAX_CLASS_BLOCKS_BYTES:
+        if self.geometry.diagonal:
+            return None
+        block = self.l2.shape[0] * 4 * n_columns**2
+        if n_rows > 1 and n_rows * (n_rows - 1) / 2 * block <= MAX_PAIRS_BYTES:
+            return "pairs"
+        if n_rows * block <= MAX_CLASS_BLOCKS_BYTES:
             return "class"
         return None
 
@@ -421,7 +453,7 @@ class Objective:
         return 2 * itemsize * scores <= KEPT_BYTES
 
     def _operand(self, coef: Array) -> Operand:
-        design: Design = self.blocks.blocks[0].design
+        design: Rows = self.blocks.blocks[0].design
         return design.operand(self.parametrisation.expand(coef))
 
     def _reduce(
@@ -548,19 +580,23 @@ def _squares(block: Block, kept: Any, centre: Array) -> tuple[Sums, Any]:
     return (block.design.squares(block.weight[0, :], centre),), None
 
 
-def _sampled_curvature(
-    block: Block, kept: Any, loss: Loss, operand: Operand, step: int
+def _curvature(
+    block: Block, kept: Any, loss: Loss, operand: Operand, standard: Standardisation
 ) -> tuple[Array, Array, Array]:
-    """Return s (B, K, m), 1 / sum(s) (B, m) and weights (W, m) of every step-th row."""
+    """Return s (B, K, rows), 1 / sum(s) (B, rows) and the standardised rows."""
     xp = namespace(block.weight)
     design = block.design.loaded()
-    proba = _proba(block, design, kept, loss, operand)[..., ::step]
+    proba = _proba(block, design, kept, loss, operand)
     curvature, total = loss.curvature(proba)
     inverse = xp.ones_like(curvature[:, 0, :])
     if not isinstance(total, float):
         inverse = 1 / total[:, 0, :]
-    weight = cast(block.weight[:, ::step], curvature.dtype) * step
-    return curvature, inverse, weight
+    return curvature, inverse, design.standardised(standard.centre, standard.scale)
+
+
+def _own_weight(block: Block, problem: int, dtype: Any) -> Array:
+    """Return the row weights of one problem of a batch."""
+    return cast(block.weight[min(problem, block.weight.shape[0] - 1), :], dtype)
 
 
 def _class_block(
@@ -569,20 +605,49 @@ def _class_block(
     loss: Loss,
     operand: Operand,
     standard: Standardisation,
-    step: int,
     k: int,
 ) -> tuple[Sums, Any]:
     """Return `sum_i w_i (J_i)_kk x_i x_i'`, (B, P, P)."""
     xp = namespace(block.weight)
-    curvature, inverse, weight = _sampled_curvature(block, kept, loss, operand, step)
-    rows = block.design.standardised(standard.centre, standard.scale, step)
-    own = curvature[:, k, :]
-    root = xp.sqrt(own * (1 - own * inverse) * weight)
+    curvature, inverse, rows = _curvature(block, kept, loss, operand, standard)
     grams = []
-    for b in range(root.shape[0]):
-        scaled = rows * root[b, :][:, None]
+    for b in range(curvature.shape[0]):
+        own = curvature[b, k, :]
+        weight = _own_weight(block, b, own.dtype)
+        root = xp.sqrt(weight * own * (1 - own * inverse[b, :]))
+        scaled = rows * root[:, None]
         grams.append(cast(scaled.T @ scaled, xp.float64))
     return (xp.stack(grams),), None
+
+
+def _class_pairs(
+    block: Block,
+    kept: Any,
+    loss: Loss,
+    operand: Operand,
+    standard: Standardisation,
+    group: list[tuple[int, int]],
+) -> tuple[Sums, Any]:
+    """Return `sum_i w_i (J_i)_kl x_i x_i'` for pairs (k, l), float32 (B, pairs, P, P).
+
+    A block off the diagonal is symmetric too: minus the square of rows scaled by
+    `sqrt(s_k s_l / sum(s))`.
+    """
+    xp = namespace(block.weight)
+    curvature, inverse, rows = _curvature(block, kept, loss, operand, standard)
+    rows = cast(rows, xp.float32)
+    problems = []
+    for b in range(curvature.shape[0]):
+        weight = _own_weight(block, b, curvature.dtype)
+        blocks = []
+        for k, j in group:
+            rest = (1 if k == j else 0) - curvature[b, j, :] * inverse[b, :]
+            root = xp.sqrt(weight * curvature[b, k, :] * xp.abs(rest))
+            scaled = rows * cast(root, xp.float32)[:, None]
+            square = scaled.T @ scaled
+            blocks.append(square if k == j else -square)
+        problems.append(xp.stack(blocks))
+    return (xp.stack(problems),), None
 
 
 def _hessian(
@@ -591,7 +656,6 @@ def _hessian(
     loss: Loss,
     operand: Operand,
     standard: Standardisation,
-    step: int,
 ) -> tuple[Sums, Any]:
     """Return the Hessian of the mean loss, (B, k P, k P).
 
@@ -599,12 +663,11 @@ def _hessian(
     symmetric product in place of one for each pair of classes.
     """
     xp = namespace(block.weight)
-    curvature, inverse, weight = _sampled_curvature(block, kept, loss, operand, step)
-    rows = block.design.standardised(standard.centre, standard.scale, step)
+    curvature, inverse, rows = _curvature(block, kept, loss, operand, standard)
     n_classes, n_columns = curvature.shape[1], rows.shape[1]
     hessians = []
     for b in range(curvature.shape[0]):
-        own = weight[min(b, weight.shape[0] - 1), :]
+        own = _own_weight(block, b, curvature.dtype)
         diagonal = _spread(curvature[b, :, :] * own, rows).T @ rows
         outer = _spread(curvature[b, :, :] * xp.sqrt(own * inverse[b, :]), rows)
         hessian = -(outer.T @ outer)

@@ -4,7 +4,9 @@
   W = 0 (Boehning & Lindsay 1988). It has a square root, so it whitens too.
 * `ClassBlocks`: a block a class, with the classes' common shift projected out: adding
   one vector to every class changes nothing but the penalty.
-* `Full`: the whole Hessian.
+* `Full`: the whole Hessian as one matrix.
+* `Pairs`: the whole Hessian in blocks, one for each pair of classes, in float32: half
+  the memory and operations of one matrix where the blocks are large.
 
 They live in coordinates in which columns have mean 0 (where the intercept is free) and
 mean square 1. Only speed depends on this module.
@@ -15,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol
 
-from softreg._arrays import Array, TriangularFactor, factorise, namespace
+from softreg._arrays import Array, TriangularFactor, cast, factorise, namespace
 
 
 class Standardisation(NamedTuple):
@@ -161,6 +163,68 @@ class Full(NamedTuple):
         return self._replace(factors=tuple(self.factors[i] for i in members))
 
 
+class BlockFactor(NamedTuple):
+    """Cholesky factor by blocks: `diagonal[j]`, and `below[i][j]` for j < i."""
+
+    diagonal: tuple[TriangularFactor, ...]
+    below: tuple[tuple[Array, ...], ...]
+
+    def solve(self, vectors: Array) -> Array:
+        """Return `matrix^-1 vectors`; a row of vectors for each block."""
+        solved: list[Array] = []
+        for row, factor, left in zip(vectors, self.diagonal, self.below, strict=True):
+            for block, above in zip(left, solved, strict=True):
+                row = row - block @ above
+            solved.append(factor.whiten(row[:, None])[:, 0])
+        for j in reversed(range(len(solved))):
+            for i in range(j + 1, len(solved)):
+                solved[j] = solved[j] - self.below[i][j].T @ solved[i]
+            solved[j] = self.diagonal[j].unwhiten(solved[j][:, None])[:, 0]
+        return namespace(vectors).stack(solved)
+
+
+def factorise_blocks(blocks: list[list[Array]]) -> BlockFactor:
+    """Factorise a matrix given by its lower blocks `blocks[i][j]`, in their place."""
+    diagonal: list[TriangularFactor] = []
+    for i, row in enumerate(blocks):
+        for j in range(i):
+            for k in range(j):
+                row[j] -= row[k] @ blocks[j][k].T
+            row[j] = diagonal[j].whiten(row[j].T).T
+        for k in range(i):
+            row[i] -= row[k] @ row[k].T
+        diagonal.append(factorise(row.pop()))
+    return BlockFactor(tuple(diagonal), tuple(tuple(row) for row in blocks))
+
+
+class Pairs(NamedTuple):
+    """A block factor a problem, of the Hessian with the last class eliminated.
+
+    Scores do not change with the classes' common shift. So a correction that sums to
+    zero is `delta_k` for all classes but the last, 0 for that, less the mean; the
+    Hessian in delta is that of K - 1 classes, with the penalty `lambda (I - 11'/K)`.
+    """
+
+    factors: tuple[BlockFactor, ...]
+    standard: Standardisation
+
+    def solve(self, vectors: Array) -> Array:
+        """Solve for all classes but the last, and centre."""
+        xp = namespace(vectors)
+        pulled = self.standard.pull(vectors)
+        pulled = pulled - xp.mean(pulled, axis=1, keepdims=True)
+        solved = _each(
+            [f.solve(v[:-1, :]) for f, v in zip(self.factors, pulled, strict=True)]
+        )
+        solved = xp.concat([solved, 0 * solved[:, :1, :]], axis=1)
+        solved = solved - xp.mean(solved, axis=1, keepdims=True)
+        return self.standard.push(solved)
+
+    def take(self, members: list[int]) -> Pairs:
+        """Return that of fewer problems."""
+        return self._replace(factors=tuple(self.factors[i] for i in members))
+
+
 def shared(
     gram: Array, penalty: Array, share: float, standard: Standardisation
 ) -> Shared:
@@ -230,6 +294,31 @@ def full(hessians: Array, penalty: Array, standard: Standardisation) -> Full:
             matrix = matrix + xp.tile(lift, (n_classes, n_classes))
         factors.append(factorise(matrix))
     return Full(tuple(factors), standard)
+
+
+def pairs(
+    grams: dict[tuple[int, int], Array],
+    penalty: Array,
+    n_classes: int,
+    standard: Standardisation,
+) -> Pairs:
+    """Factorise a Hessian given by its blocks (B, P, P) for each pair k >= l < K - 1.
+
+    The blocks are taken out of `grams` and overwritten: two copies may not fit.
+    """
+    xp = namespace(penalty)
+    factors = []
+    for b in range(penalty.shape[0]):
+        blocks: list[list[Array]] = [[] for _ in range(n_classes - 1)]
+        for k, row in enumerate(blocks):
+            for j in range(k + 1):
+                block = grams[k, j][b, ...]
+                share = (1.0 if k == j else 0.0) - 1 / n_classes
+                diagonal = cast(share * penalty[b, :], block.dtype)
+                block += xp.eye(block.shape[0], dtype=block.dtype) * diagonal
+                row.append(block)
+        factors.append(factorise_blocks(blocks))
+    return Pairs(tuple(factors), standard)
 
 
 def _add_to_diagonal(matrix: Array, diagonal: Array) -> Array:

@@ -7,7 +7,8 @@ convexity, the certificate and every solver hold for every combination.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
 
 from softreg._arrays import (
     Array,
@@ -36,6 +37,12 @@ class Targets(Protocol):
 
     def margin(self, dtype: object) -> Array | None:
         """Return the margins, (K, rows), or None where there are none."""
+
+    def sampled(self, step: int) -> Targets:
+        """Return the targets of every step-th row."""
+
+    def joined(self, others: Sequence[Any]) -> Targets:
+        """Return these targets followed by others of the kind."""
 
 
 class HardTargets(NamedTuple):
@@ -80,6 +87,15 @@ class HardTargets(NamedTuple):
         xp = namespace(self.cost)
         return cast(xp.take(self.cost.T, self.codes, axis=1), dtype)
 
+    def sampled(self, step: int) -> HardTargets:
+        """Take every step-th code."""
+        return self._replace(codes=self.codes[::step])
+
+    def joined(self, others: Sequence[HardTargets]) -> HardTargets:
+        """Append the codes of others."""
+        codes = [self.codes, *(other.codes for other in others)]
+        return self._replace(codes=namespace(self.codes).concat(codes))
+
 
 class SoftTargets(NamedTuple):
     """Distributions (rows, K) with label smoothing and a cost matrix (K, K) or None."""
@@ -114,3 +130,12 @@ class SoftTargets(NamedTuple):
         if self.cost is None:
             return None
         return cast((cast(self.rows, self.cost.dtype) @ self.cost).T, dtype)
+
+    def sampled(self, step: int) -> SoftTargets:
+        """Take every step-th row."""
+        return self._replace(rows=self.rows[::step, :])
+
+    def joined(self, others: Sequence[SoftTargets]) -> SoftTargets:
+        """Append the rows of others."""
+        rows = [self.rows, *(other.rows for other in others)]
+        return self._replace(rows=namespace(self.rows).concat(rows, axis=0))

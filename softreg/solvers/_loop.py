@@ -79,13 +79,13 @@ class Objective(Protocol):
         """Return one block for every class, with a square root."""
 
     def curvature_preconditioner(self, point: Point, step: int) -> Any:
-        """Return the factorised Hessian from every step-th row, or None."""
+        """Return the Hessian, or its largest part, from every step-th row."""
 
     def hessian_preconditioner(self, point: Point) -> Any:
         """Return the whole Hessian, factorised, from all rows."""
 
     def curvature_sample(self, thoroughness: int) -> tuple[int, float]:
-        """Return a row step for `curvature_preconditioner` and its cost in passes."""
+        """Return a row step for that and its cost in passes, or an infinite one."""
 
     def take(self, members: list[int]) -> Objective:
         """Return the same rows with fewer problems."""

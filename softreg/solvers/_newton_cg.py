@@ -30,9 +30,8 @@ class NewtonState(NamedTuple):
 
     point: Point
     stalled: np.ndarray
-    preconditioner: Any = None
-    tired: bool = False
-    thoroughness: int = 1
+    preconditioner: Any = None  # None: to be made before the next step
+    thoroughness: int = 0
     spent: float = 0.0  # passes since the preconditioner was made
 
     def take(self, members: list[int]) -> NewtonState:
@@ -105,7 +104,8 @@ class NewtonCG:
 
     def step(self, objective: Objective, state: NewtonState) -> NewtonState:
         """Solve the Newton system roughly, search the line, renew if tired."""
-        state = self._renewed(objective, state)
+        if state.preconditioner is None:
+            state = state._replace(preconditioner=made(objective, state))
         newton = newton_direction(
             objective,
             state.point,
@@ -115,29 +115,31 @@ class NewtonCG:
         )
         point, stalled, whole = advance(objective, state.point, newton.direction)
         stalled |= exhausted(objective, state.point, point, newton.decrease)
-        return state._replace(
-            point=point,
-            stalled=stalled,
-            tired=newton.n_steps > self.patience or not whole,
-            spent=state.spent + newton.n_steps + 1,
+        state = state._replace(
+            point=point, stalled=stalled, spent=state.spent + newton.n_steps + 1
         )
+        tired = newton.n_steps > self.patience or not whole
+        return renewing(objective, state) if tired else state
 
-    def _renewed(self, objective: Objective, state: NewtonState) -> NewtonState:
-        if state.preconditioner is None:
-            state = state._replace(preconditioner=objective.shared_preconditioner())
-        if not state.tired:
-            return state
-        step, cost = objective.curvature_sample(state.thoroughness)
-        if state.spent < cost:
-            return state
-        renewed = objective.curvature_preconditioner(state.point, step)
-        if renewed is None:
-            return state
-        return state._replace(
-            preconditioner=renewed,
-            spent=0.0,
-            thoroughness=2 * state.thoroughness,
-        )
+
+def renewing(objective: Objective, state: NewtonState) -> NewtonState:
+    """Return the state without its preconditioner, where a better one has been earned.
+
+    It is dropped here and made in the next step, so that two are never held at once.
+    """
+    thoroughness = max(1, 2 * state.thoroughness)
+    _, cost = objective.curvature_sample(thoroughness)
+    if state.spent < cost or not np.isfinite(cost):
+        return state
+    return state._replace(preconditioner=None, thoroughness=thoroughness, spent=0.0)
+
+
+def made(objective: Objective, state: NewtonState) -> Any:
+    """Return the preconditioner of a state that has none."""
+    if state.thoroughness == 0:
+        return objective.shared_preconditioner()
+    step, _ = objective.curvature_sample(state.thoroughness)
+    return objective.curvature_preconditioner(state.point, step)
 
 
 def advance(
