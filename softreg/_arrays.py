@@ -56,6 +56,13 @@ def cast(array: Array, dtype: Any) -> Array:
     return namespace(array).astype(array, dtype, copy=False)
 
 
+def itemsize(array: Array) -> int:
+    """Return the bytes of an entry."""
+    xp = namespace(array)
+    floating = xp.isdtype(array.dtype, "real floating")
+    return int((xp.finfo if floating else xp.iinfo)(array.dtype).bits) // 8
+
+
 def take_class(scores: Array, codes: Array) -> Array:
     """Return `scores[b, codes[i], i]` as (B, rows)."""
     if isinstance(scores, np.ndarray):

@@ -79,6 +79,7 @@ def ingest(estimator: Any, X: Any, y: Any, sample_weight: Any) -> Ingested:
     decay = estimator.weight_decay
     if decay is None:
         decay = 1.0 / (estimator.C * total) if np.isfinite(estimator.C) else 0.0
+    _check_scale(estimator, targets, weight, float(decay))
     problem = Problem(
         X,
         targets,
@@ -262,6 +263,25 @@ def _check_solver_fits(estimator: Any, problem: Problem) -> None:
             f"({8 * side**2 / 1e9:.0f} GB); at most {MAX_HESSIAN_SIDE} are allowed. "
             "Use solver='newton-cg' or 'auto'."
         )
+
+
+def _check_scale(
+    estimator: Any, targets: Targets, weight: np.ndarray, decay: float
+) -> None:
+    """Refuse weights and penalties that no float64 can hold beside each other."""
+    if not np.isfinite(decay):
+        raise ValueError(
+            f"C times the sum of weights must not underflow, got C={estimator.C} and "
+            f"{weight.sum()}. Use a larger C, or weight_decay."
+        )
+    if isinstance(targets, HardTargets):
+        mass = np.bincount(targets.codes, weight / weight.sum())
+        if (mass < np.finfo(np.float64).tiny).any():
+            raise ValueError(
+                "The weights of the classes must lie within 300 orders of magnitude, "
+                f"got shares from {mass.min()} to {mass.max()}. Leave out classes that "
+                "weigh nothing."
+            )
 
 
 def solver_of(estimator: Any) -> Solver | None:

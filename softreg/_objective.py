@@ -20,7 +20,7 @@ from softreg._certificate import Moments, bound_of_gradient, gap_free_intercept
 from softreg._design import Design, Operand, Parametrisation, Rows
 from softreg._losses import Loss, shift_to_top
 from softreg._preconditioner import Preconditioner, Shared, Standardisation
-from softreg.solvers._loop import ROUNDING, Line, Point, inner, largest_entry
+from softreg.solvers._loop import Line, Point, inner, largest_entry
 
 # Scores and probabilities are kept beside their rows up to this size, else recomputed.
 KEPT_BYTES = 1 << 26
@@ -28,7 +28,12 @@ MAX_FULL_HESSIAN = 2600
 # How much faster a product of square matrices runs than one with few columns.
 FULL_SPEED = 3.0
 BALANCE_RIDGE = 1e-10
-MAX_PAIRS_BYTES = 1 << 27
+# A spread below this share of the mean is the mean's rounding.
+VARIES = 8 * 2.2e-16
+# Columns whose mean is so many times their spread are not multiplied in float32.
+OFFSET = 1e3
+# Blocks of pairs may take as much memory as X, or this.
+SMALL_BYTES = 1 << 25
 MAX_CLASS_BLOCKS_BYTES = 1 << 28
 # Blocks of pairs of classes are formed in groups of this size in a read of X.
 GROUP_BYTES = 1 << 23
@@ -47,12 +52,15 @@ class Geometry:
     intercept : {"none", "free", "penalised"}
     diagonal : bool
         Whether the diagonal of the Gram matrix must do.
+    stored_bytes : int
+        Memory of X.
     """
 
     blocks: LocalBlocks
     mean_x: Array
     intercept: str
     diagonal: bool
+    stored_bytes: int
 
     @property
     def centre(self) -> Array:
@@ -64,23 +72,55 @@ class Geometry:
     @cached_property
     def gram(self) -> Array:
         """Weighted Gram matrix (P, P) of the centred columns, or its diagonal (P,)."""
+        xp = namespace(self.mean_x)
+        gram = self._gram(self.blocks)
+        if self.blocks.dtype != xp.float64 and self._is_offset(_diagonal(gram)):
+            gram = self._gram(self.blocks.with_dtype(xp.float64))
+        return gram
+
+    def _gram(self, blocks: LocalBlocks) -> Array:
         n_columns = self.mean_x.shape[0]
-        sums, _ = self.blocks.reduce(
+        sums, _ = blocks.reduce(
             _squares if self.diagonal else _gram,
             self.centre,
             summand_size=n_columns if self.diagonal else n_columns**2,
         )
         return sums[0]
 
+    def _is_offset(self, squares: Array) -> bool:
+        """Return whether a column varies by little beside its mean."""
+        xp = namespace(squares)
+        mean = xp.abs(self.mean_x[: self.centre.shape[0]])
+        squares = squares[: mean.shape[0]]
+        return bool(xp.any((squares > 0) & (squares < (mean / OFFSET) ** 2)))
+
+    @property
+    def squares(self) -> Array:
+        """Weighted mean squares of the centred columns, (P,)."""
+        return _diagonal(self.gram)
+
+    @cached_property
+    def root_mean_square(self) -> Array:
+        """Root mean squares of the columns as they are, (P,)."""
+        xp = namespace(self.gram)
+        mean = self.mean_x
+        if self.intercept == "free":
+            centred = xp.concat([self.squares[:-1], 0 * mean[-1:]])
+            return xp.sqrt(centred + mean**2)
+        return xp.sqrt(self.squares)
+
+    @cached_property
+    def wants_double(self) -> bool:
+        """Whether products in float32 would be all rounding."""
+        return self._is_offset(self.squares)
+
     @cached_property
     def standard(self) -> Standardisation:
         """The coordinates in which the columns have mean square 1."""
         xp = namespace(self.gram)
         centre = self.centre
-        squares = self.gram if self.gram.ndim == 1 else xp.linalg.diagonal(self.gram)
-        squares = squares[: centre.shape[0]]
-        rounding = 8 * float(xp.finfo(self.blocks.dtype).eps) * xp.abs(centre)
-        varies = squares > rounding**2
+        squares = self.squares[: centre.shape[0]]
+        varies = squares > (VARIES * xp.abs(centre)) ** 2
         safe = xp.where(varies, squares, xp.ones_like(squares))
         scale = xp.where(varies, 1 / xp.sqrt(safe), xp.zeros_like(squares))
         return Standardisation(centre, scale, self.intercept != "none")
@@ -92,6 +132,10 @@ class Geometry:
         if self.gram.ndim == 1:
             return self.gram * scale**2
         return self.gram * scale * scale[:, None]
+
+
+def _diagonal(gram: Array) -> Array:
+    return gram if gram.ndim == 1 else namespace(gram).linalg.diagonal(gram)
 
 
 @dataclass(frozen=True)
@@ -150,7 +194,20 @@ class Objective:
         )
         value = data_loss + self.l2 / 2 * inner(penalised, penalised)
         gap, balanced = self._gaps(coef, data_loss, full_gradient, gradient)
-        return Point(coef, value, gradient, gap, balanced, kept if keep else None)
+        rounding = self._rounding(coef)
+        state = kept if keep else None
+        return Point(coef, value, gradient, gap, balanced, rounding, state)
+
+    def _rounding(self, coef: Array) -> Array:
+        """Return the rounding of the value relative to itself, (B,).
+
+        A score is known to eps times the size of its terms, and a row's loss moves with
+        its scores by at most about twice itself.
+        """
+        xp = namespace(coef)
+        sizes = xp.sum(xp.abs(coef) * self.geometry.root_mean_square, axis=2)
+        size = xp.max(sizes, axis=1) / self.parametrisation.temperature
+        return float(xp.finfo(xp.float64).eps) * (4 + size)
 
     def _gaps(
         self, coef: Array, data_loss: Array, full_gradient: Array, gradient: Array
@@ -168,6 +225,22 @@ class Objective:
             self.parametrisation.temperature,
         )
         return gap, bound_of_gradient(gradient[..., :-1], self.l2)
+
+    def without_idle_columns(self, coef: Array) -> Array:
+        """Return coef with 0 for columns that do not vary, as at any optimum.
+
+        What they contributed goes to a free intercept; scores stay the same.
+        """
+        xp = namespace(coef)
+        standard = self.geometry.standard
+        varies = standard.scale > 0
+        n_columns = standard.scale.shape[0]
+        weights = coef[..., :n_columns]
+        kept = xp.where(varies, weights, xp.zeros_like(weights))
+        if not standard.has_intercept:
+            return kept
+        shift = xp.sum((weights - kept) * standard.centre, axis=-1, keepdims=True)
+        return xp.concat([kept, coef[..., -1:] + shift], axis=-1)
 
     def slopes(self, point: Point) -> np.ndarray:
         """Return the gradient's largest entry, as it is and standardised, (B, 2).
@@ -214,7 +287,7 @@ class Objective:
                 [coef[..., :-1], (coef[..., -1] + step)[..., None]], axis=-1
             )
             balanced = self.evaluate(moved, keep=keep)
-            slack = ROUNDING * xp.abs(point.value)
+            slack = balanced.rounding * xp.abs(point.value)
             if bool(xp.all(balanced.value <= point.value + slack)):
                 return balanced
             step = step / 2
@@ -392,7 +465,8 @@ class Objective:
         if self.geometry.diagonal:
             return None
         block = self.l2.shape[0] * 4 * n_columns**2
-        if n_rows > 1 and n_rows * (n_rows - 1) / 2 * block <= MAX_PAIRS_BYTES:
+        pairs_bytes = n_rows * (n_rows - 1) / 2 * block
+        if n_rows > 1 and pairs_bytes <= max(SMALL_BYTES, self.geometry.stored_bytes):
             return "pairs"
         if n_rows * block <= MAX_CLASS_BLOCKS_BYTES:
             return "class"
@@ -573,11 +647,11 @@ def _class_curvature(
 
 
 def _gram(block: Block, kept: Any, centre: Array) -> tuple[Sums, Any]:
-    return (block.design.gram(block.weight[0, :], centre),), None
+    return (block.design.loaded().gram(block.weight[0, :], centre),), None
 
 
 def _squares(block: Block, kept: Any, centre: Array) -> tuple[Sums, Any]:
-    return (block.design.squares(block.weight[0, :], centre),), None
+    return (block.design.loaded().squares(block.weight[0, :], centre),), None
 
 
 def _curvature(

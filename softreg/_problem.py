@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import scipy.linalg
 import scipy.sparse
 
-from softreg._arrays import Array, namespace, zeros
+from softreg._arrays import Array, itemsize, namespace, zeros
 from softreg._blocks import (
     Block,
     Engine,
@@ -24,8 +25,6 @@ from softreg._losses import Loss
 from softreg._objective import Geometry, Objective, moments_of
 from softreg._targets import HardTargets, SoftTargets, Targets
 
-# Singular values below this share of the largest are noise of the Gram of the rows.
-ROW_SPACE_RANK_TOL = 1e-7
 MAX_GRAM_COLUMNS = 6000
 
 
@@ -71,8 +70,8 @@ class Problem:
         if scipy.sparse.issparse(self.X):
             size = sparse_block_rows(n_rows, n_features, n_classes, self.X.nnz)
         else:
-            itemsize = namespace(self.weight).finfo(self.dtype).bits // 8
-            size = block_rows(n_features, n_classes, itemsize)
+            width = namespace(self.weight).finfo(self.dtype).bits // 8
+            size = block_rows(n_features, n_classes, width)
         cuts = [(start, min(start + size, n_rows)) for start in range(0, n_rows, size)]
         return LocalBlocks(tuple(self._block(*cut) for cut in cuts), self.engine)
 
@@ -107,8 +106,15 @@ class Problem:
                 moments.mean_x[0, :],
                 self.intercept,
                 not gram_pays(self.X),
+                self._stored_bytes(),
             ),
         )
+
+    def _stored_bytes(self) -> int:
+        if scipy.sparse.issparse(self.X):
+            return int(self.X.data.nbytes + self.X.indices.nbytes)
+        n_rows, n_columns = self.X.shape
+        return n_rows * n_columns * itemsize(self.X)
 
     def start(self, n_problems: int) -> Array:
         """Return W = 0 with a free intercept at the centred log class frequencies."""
@@ -154,7 +160,8 @@ class RowSpace:
 
     problem: Problem
     original: Problem
-    mixing: np.ndarray  # (r, n): coef = (V mixing) X
+    mixing: np.ndarray  # (r, n): coef = (V mixing) (X - centre)
+    centre: np.ndarray  # (d,)
 
     def lift(self, coef: Array) -> Array:
         """Return coefficients of the original columns."""
@@ -163,44 +170,61 @@ class RowSpace:
         if scipy.sparse.issparse(host):
             lifted = np.stack([(host.T @ w.T).T for w in weights])
         else:
-            lifted = np.stack([_product(w, host) for w in weights])
-        return np.concatenate([lifted, coef[..., self.mixing.shape[0] :]], axis=-1)
+            lifted = np.stack([_product(w, host, self.centre) for w in weights])
+        bias = coef[..., self.mixing.shape[0] :]
+        if self.original.intercept == "free":
+            bias = bias - lifted @ self.centre[:, None]
+        return np.concatenate([lifted, bias], axis=-1)
 
 
 def to_row_space(problem: Problem) -> RowSpace:
-    """Return the problem in the row space of X, from the Gram matrix of the rows."""
+    """Return the problem in the row space of X, from the Gram matrix of the rows.
+
+    Where the intercept is free to absorb a shift, dense columns are centred first: a
+    common offset would drown all else in the Gram matrix.
+    """
     X = problem.X
-    gram = (X @ X.T).toarray() if scipy.sparse.issparse(X) else _row_gram(X)
-    squares, vectors = scipy.linalg.eigh(gram.astype(np.float64), check_finite=False)
-    kept = squares > max(squares[-1], 0.0) * ROW_SPACE_RANK_TOL**2
+    centre = np.zeros(X.shape[1])
+    if scipy.sparse.issparse(X):
+        # In float64: small integers would wrap, float32 would lose half of the digits.
+        precise = X.astype(np.float64)
+        gram = (precise @ precise.T).toarray()
+    else:
+        if problem.intercept == "free":
+            centre = X.mean(axis=0, dtype=np.float64)
+        gram = _row_gram(X, centre)
+    squares, vectors = scipy.linalg.eigh(gram, check_finite=False)
+    rounding = len(gram) * np.finfo(np.float64).eps
+    kept = squares > max(squares[-1], 0.0) * rounding
     if not kept.any():
         kept[-1] = True
     root = np.sqrt(np.maximum(squares[kept], np.finfo(float).tiny))
     reduced = np.ascontiguousarray(vectors[:, kept] * root)
     mixing = (vectors[:, kept] / root).T
     small = replace(problem, X=reduced, dtype=np.float64)
-    return RowSpace(small, problem, mixing)
+    return RowSpace(small, problem, mixing, centre)
 
 
-def _row_gram(X: np.ndarray) -> np.ndarray:
-    """Return X X' in float64, by chunks of columns: X is never cast whole."""
-    n_rows, n_features = X.shape
-    gram = np.zeros((n_rows, n_rows))
-    width = max(64, (1 << 19) // n_rows)
-    for start in range(0, n_features, width):
-        chunk = X[:, start : start + width].astype(np.float64)
+def _row_gram(X: np.ndarray, centre: np.ndarray) -> np.ndarray:
+    """Return the Gram matrix of the centred rows."""
+    gram = np.zeros((X.shape[0], X.shape[0]))
+    for chunk in _centred_chunks(X, centre):
         gram += chunk @ chunk.T
     return gram
 
 
-def _product(left: np.ndarray, X: np.ndarray) -> np.ndarray:
-    """Return left @ X in float64, by chunks of columns."""
+def _product(left: np.ndarray, X: np.ndarray, centre: np.ndarray) -> np.ndarray:
+    """Return left @ (X - centre)."""
+    return np.concatenate([left @ c for c in _centred_chunks(X, centre)], axis=1)
+
+
+def _centred_chunks(X: np.ndarray, centre: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield X - centre in float64 by chunks of columns: X is never cast whole."""
     width = max(64, (1 << 19) // X.shape[0])
-    chunks = [
-        left @ X[:, start : start + width].astype(np.float64)
-        for start in range(0, X.shape[1], width)
-    ]
-    return np.concatenate(chunks, axis=1)
+    for start in range(0, X.shape[1], width):
+        chunk = X[:, start : start + width].astype(np.float64)
+        chunk -= centre[start : start + width]
+        yield chunk
 
 
 def _part(targets: Targets, start: int, stop: int) -> Targets:

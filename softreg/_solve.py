@@ -64,9 +64,11 @@ def solve(
         )
         small = problem if reduced is None else reduced.problem
         chosen = choose_solver(small) if solver is None else solver
-        objective = small.objective(like(l2, problem.weight))
+        objective = _in_fit_precision(small.objective(like(l2, problem.weight)))
         stop = Stop(tol, max_iter, _reference(objective, l2))
-        start = small.start(len(l2)) if coef is None else coef
+        start = small.start(len(l2))
+        if coef is not None:
+            start = _better_start(objective, coef, start)
         result = chosen.minimize(objective, start, stop=stop, watch=watch)
         if reduced is not None:
             objective = problem.objective(like(l2, problem.weight))
@@ -95,16 +97,37 @@ def _settled(
     A reduction may then be slow, but never wrong.
     """
     precise = objective.in_double() or objective
+    unpenalised = bool(namespace(objective.l2).any(objective.l2 == 0))
+    if unpenalised:
+        if precise.separated(coef).any():
+            # No optimum to polish for; off the row space coefficients would drift.
+            return result._replace(coef=coef)
+        stop = stop._replace(reference=_reference(precise, to_numpy(objective.l2)))
     left = stop._replace(max_iter=max(0, stop.max_iter - int(result.n_iter.max())))
-    if bool(namespace(objective.l2).any(objective.l2 == 0)):
-        # There is nothing to prove, and directions off the row space are free to drift.
-        value = to_numpy(precise.evaluate(coef).value)
-        return result._replace(coef=coef, value=value)
     proven = NewtonCG().minimize(precise, coef, stop=left, watch=watch)
     history = [
         old + new for old, new in zip(result.history, proven.history, strict=True)
     ]
     return proven._replace(n_iter=result.n_iter + proven.n_iter, history=history)
+
+
+def _in_fit_precision(objective: Objective) -> Objective:
+    """Return the objective in float64 where float32 products would be all rounding."""
+    double = objective.in_double()
+    if double is not None and objective.geometry.wants_double:
+        return double
+    return objective
+
+
+def _better_start(objective: Objective, coef: Array, start: Array) -> Array:
+    """Return the better of a last solution and a cold start, for each problem.
+
+    A start far from the optimum would only cost digits and iterations.
+    """
+    xp = namespace(start)
+    coef = objective.without_idle_columns(coef)
+    warm, cold = objective.evaluate(coef).value, objective.evaluate(start).value
+    return xp.where((warm <= cold)[:, None, None], coef, start)
 
 
 def _finished(
@@ -122,8 +145,14 @@ def _finished(
         coef = cast(cast(coef, dtype), xp.float64)
         lower = value - gap
         point = precise.evaluate(coef)
+        if precise.intercept == "free":
+            # Rounded weights of columns with large means shift the scores.
+            balanced = precise.balance(point).coef
+            coef = cast(cast(balanced, dtype), xp.float64)
+            point = precise.evaluate(coef)
         value = to_numpy(point.value)
-        gap = np.maximum(np.minimum(value - lower, to_numpy(point.gap)), 0.0)
+        gap = np.minimum(value - lower, to_numpy(point.gap))
+        gap = np.maximum(gap, to_numpy(point.rounding) * np.abs(value))
         for i in np.flatnonzero(np.isfinite(gap)).tolist():
             reached[i] = gap[i] / abs(value[i])
             if converged[i] and reached[i] > stop.tol:

@@ -68,7 +68,8 @@ def large(request, monkeypatch):
     """An objective whose Hessian counts as too large for one matrix."""
     monkeypatch.setattr("softreg._objective.MAX_FULL_HESSIAN", 0)
     if request.param == "class":
-        monkeypatch.setattr("softreg._objective.MAX_PAIRS_BYTES", 0)
+        monkeypatch.setattr("softreg._objective.SMALL_BYTES", 0)
+        monkeypatch.setattr("softreg._problem.itemsize", lambda X: 0)
     data = Data(n_rows=3000, weighted=True)
     monkeypatch.setattr("softreg._problem.block_rows", lambda *shape: 400)
     objective = data.problem().objective(L2)

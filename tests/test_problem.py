@@ -47,8 +47,9 @@ def test_lifted_coefficients_give_the_same_scores_and_norm(wide):
     rng = np.random.default_rng(0)
     coef = rng.normal(size=(1, 3, space.problem.shape[1]))
     lifted = space.lift(coef)
+    scores = space.problem.X @ coef[0, :, :-1].T + coef[0, :, -1]
     np.testing.assert_allclose(
-        data.X @ lifted[0, :, :-1].T, space.problem.X @ coef[0, :, :-1].T, atol=1e-10
+        data.X @ lifted[0, :, :-1].T + lifted[0, :, -1], scores, atol=1e-10
     )
     np.testing.assert_allclose(
         np.linalg.norm(lifted[..., :-1]), np.linalg.norm(coef[..., :-1]), rtol=1e-10
@@ -57,7 +58,7 @@ def test_lifted_coefficients_give_the_same_scores_and_norm(wide):
 
 def test_rows_of_deficient_rank_are_reduced_to_their_rank(wide):
     X, _ = wide
-    data = Data(n_rows=40, n_features=300)
+    data = Data(n_rows=40, n_features=300, intercept="none")
     data.X = np.concatenate([X[:10]] * 4)
     assert to_row_space(data.problem()).problem.X.shape == (40, 10)
 

@@ -11,6 +11,7 @@ import scipy.optimize
 
 from softreg._arrays import Array, like, to_numpy
 from softreg.solvers._loop import (
+    PATIENCE,
     Journal,
     Objective,
     Point,
@@ -21,9 +22,6 @@ from softreg.solvers._loop import (
     run_stage,
 )
 from softreg.solvers._newton_cg import NewtonCG
-
-# Values that fall by less than this, relatively, over so many iterations have stalled.
-STALL_WINDOW = 10
 
 
 @dataclass(frozen=True)
@@ -117,7 +115,6 @@ class _Watchdog:
         self.finished = False
         self.origin: Array
         self.last: Point
-        self.values: list[float] = []
 
     def depart(self) -> np.ndarray:
         """Return the origin of whitened coordinates: the best point so far."""
@@ -145,11 +142,7 @@ class _Watchdog:
         if journal.stop.wants_balance(point):
             point = self.objective.balance(point)
         journal.record(self.objective, [member], point)
-        self.values.append(float(journal.value[member]))
-        recent = self.values[-STALL_WINDOW - 1 :]
-        stalled = len(recent) > STALL_WINDOW and (
-            recent[0] - recent[-1] <= self.objective.eps * abs(recent[-1])
-        )
+        stalled = journal.idle[member] >= PATIENCE
         if stalled and not journal.converged[member]:
             journal.reason[member] = "stalled"
         self.finished = bool(

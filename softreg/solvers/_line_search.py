@@ -12,6 +12,7 @@ MAX_TRIALS = 40
 # The slope must fall to this share of its start, in size.
 FLATNESS = 0.5
 GROWTH = 4.0
+WIDE = 100.0
 
 
 class Step(NamedTuple):
@@ -36,7 +37,7 @@ def search(line: Callable[[Array], Line], value: Array, slope: Array) -> Step:
     open_ = slope < 0
     # Values of equal points differ by their rounding.
     slack = 64 * float(xp.finfo(value.dtype).eps) * xp.abs(value)
-    for _ in range(MAX_TRIALS):
+    for number in range(MAX_TRIALS):
         at = line(trial)
         finite = xp.isfinite(at.value) & xp.isfinite(at.slope)
         falls = finite & (at.value <= value + slack)
@@ -51,19 +52,31 @@ def search(line: Callable[[Array], Line], value: Array, slope: Array) -> Step:
         low = xp.where(short, trial, low)
         high_slope = xp.where(short, high_slope, xp.where(finite, at.slope, 0 * slope))
         high = xp.where(short, high, trial)
-        trial = xp.where(open_, _next_trial(low, high, low_slope, high_slope), trial)
+        # In a region of no curvature a Newton step may be 1e40 too long.
+        leap = 10.0 ** -max(0, number - 2)
+        after = _next_trial(low, high, low_slope, high_slope, leap)
+        trial = xp.where(open_, after, trial)
     return Step(length, best)
 
 
-def _next_trial(low: Array, high: Array, low_slope: Array, high_slope: Array) -> Array:
-    """Return the root of the slopes' secant within the bracket, or a longer step."""
+def _next_trial(
+    low: Array, high: Array, low_slope: Array, high_slope: Array, leap: float
+) -> Array:
+    """Return the root of the slopes' secant within the bracket, or a longer step.
+
+    Brackets of several orders of magnitude are cut in the logarithm.
+    """
     xp = namespace(low)
+    bracketed = xp.isfinite(high)
+    end = xp.where(bracketed, high, low)
     rise = high_slope - low_slope
     usable = (high_slope > 0) & (rise > 0)
     share = -low_slope / xp.where(usable, rise, xp.ones_like(rise))
     share = xp.clip(share, 0.1, 0.9)
     # Without a slope at the far end (it was not finite) the bracket is cut short.
     share = xp.where(usable, share, xp.full_like(share, 0.25))
-    bracketed = xp.isfinite(high)
-    inside = low + share * xp.where(bracketed, high - low, xp.zeros_like(low))
+    inside = low + share * (end - low)
+    inside = xp.where(low > 0, inside, inside * leap)
+    wide = (low > 0) & (end > WIDE * low)
+    inside = xp.where(wide, xp.sqrt(low * end), inside)
     return xp.where(bracketed, inside, GROWTH * low)

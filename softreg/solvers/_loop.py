@@ -15,8 +15,9 @@ import numpy as np
 
 from softreg._arrays import Array, like, namespace, to_numpy
 
-# Values are sums of many terms: their rounding, relatively.
-ROUNDING = 4 * float(np.finfo(np.float64).eps)
+# A problem that has not come nearer in so many iterations, by any measure, has stalled.
+PATIENCE = 10
+NEARER = 0.9
 
 
 class Point(NamedTuple):
@@ -27,19 +28,20 @@ class Point(NamedTuple):
     gradient: Array  # (B, k, P)
     gap: Array  # (B,) proven bound of value - minimum; inf where there is none
     balanced_gap: Array  # (B,) what the bound would be with the intercepts at optimum
+    rounding: Array  # (B,) rounding of the value, relatively
     kept: list[Any] | None = None  # what the blocks kept, or None: recompute
 
     def take(self, members: list[int]) -> Point:
         """Return the point of fewer problems."""
         xp = namespace(self.coef)
         index = like(np.asarray(members), self.coef)
-        coef, value, gradient, gap, balanced = (
-            xp.take(a, index, axis=0) for a in self[:5]
+        coef, value, gradient, gap, balanced, rounding = (
+            xp.take(a, index, axis=0) for a in self[:6]
         )
         kept = self.kept
         if kept is not None:
             kept = [tuple(xp.take(a, index, axis=0) for a in block) for block in kept]
-        return Point(coef, value, gradient, gap, balanced, kept)
+        return Point(coef, value, gradient, gap, balanced, rounding, kept)
 
 
 class Line(NamedTuple):
@@ -165,6 +167,8 @@ class Journal:
         self.gap = np.full(n_problems, np.inf)
         self.lower = np.full(n_problems, -np.inf)
         self.reached = np.full(n_problems, np.inf)
+        self.idle = np.zeros(n_problems, dtype=int)  # iterations without progress
+        self._nearest = np.full((n_problems, 3), np.inf)
         self.n_iter = np.zeros(n_problems, dtype=int)
         self.converged = np.zeros(n_problems, dtype=bool)
         self.reason = ["max_iter"] * n_problems
@@ -176,24 +180,30 @@ class Journal:
         """Start proofs afresh: those so far were made with coarser products."""
         self.value[members] = np.inf
         self.lower[members] = -np.inf
+        self.idle[members] = 0
+        self._nearest[members] = np.inf
 
     def record(
         self, objective: Objective, members: Sequence[int], point: Point
     ) -> None:
         """Take note of the point of each member; never loses a better one."""
         values, gaps = to_numpy(point.value), to_numpy(point.gap)
+        roundings = to_numpy(point.rounding)
         slopes = objective.slopes(point)
         for position, member in enumerate(members):
-            value = float(values[position])
-            self.lower[member] = max(self.lower[member], value - float(gaps[position]))
+            value, own_gap = float(values[position]), float(gaps[position])
+            rounding = float(roundings[position])
+            # No bound or difference of values is known better than their rounding.
+            lower = value - own_gap - rounding * (abs(value) + own_gap)
+            self.lower[member] = max(self.lower[member], lower)
             # Of values that differ by rounding only, the latest has the better proof.
-            if value <= self.value[member] + ROUNDING * abs(value):
+            if value <= self.value[member] + 1e-15 * abs(value):
                 self.value[member] = value
                 self.coef[member] = point.coef[position, ...]
-            # No difference of values is known better than their rounding.
-            floor = ROUNDING * abs(self.value[member])
+            floor = rounding * abs(self.value[member])
             gap = max(self.value[member] - self.lower[member], floor)
             self.gap[member] = gap
+            self._count_idle(member, gap, float(slopes[position].max()), floor)
             reached = self.stop.reached(
                 self.value[member], gap, slopes[position], member
             )
@@ -204,7 +214,7 @@ class Journal:
             row = Record(
                 member,
                 int(self.n_iter[member]),
-                value,
+                float(self.value[member]),
                 float(slopes[position, 0]),
                 gap,
                 objective.passes,
@@ -214,6 +224,19 @@ class Journal:
             self.history[member].append(row)
             for watcher in self._watch:
                 watcher(row)
+
+    def _count_idle(self, member: int, gap: float, slope: float, floor: float) -> None:
+        """Count iterations in which neither value, gap nor slope came nearer."""
+        value, old_gap, old_slope = self._nearest[member]
+        nearer = (
+            self.value[member] < value - floor
+            or gap < NEARER * old_gap
+            or slope < NEARER * old_slope
+        )
+        self.idle[member] = 0 if nearer else self.idle[member] + 1
+        if nearer:
+            best = (self.value[member], min(gap, old_gap), min(slope, old_slope))
+            self._nearest[member] = best
 
     def exhausted(self, member: int) -> bool:
         """Return whether a problem has used its iterations."""
@@ -292,6 +315,7 @@ def run_stage(
 ) -> None:
     """Run some problems from their best points, in one precision."""
     alive = members
+    journal.idle[members] = 0
     state = stepper.start(objective, journal.best(members))
     while True:
         if journal.stop.wants_balance(state.point):
@@ -299,7 +323,8 @@ def run_stage(
         journal.record(objective, alive, state.point)
         going = []
         for position, member in enumerate(alive):
-            if state.stalled[position] and not journal.converged[member]:
+            stalled = state.stalled[position] or journal.idle[member] >= PATIENCE
+            if stalled and not journal.converged[member]:
                 journal.reason[member] = "stalled"
             elif not journal.converged[member] and not journal.exhausted(member):
                 going.append(position)

@@ -145,10 +145,20 @@ def made(objective: Objective, state: NewtonState) -> Any:
 def advance(
     objective: Objective, point: Point, direction: Array
 ) -> tuple[Point, np.ndarray, bool]:
-    """Return the point of the line search, who found none, and if all took step 1."""
+    """Return the point of the line search, who found none, and if all took step 1.
+
+    Where there is no step along a direction, which rounding or a Hessian without
+    curvature can bring about, that of the Hessian at W = 0 is tried.
+    """
     xp = namespace(direction)
     slope = inner(point.gradient, direction)
     step = search(objective.line(point, direction), point.value, slope)
+    failed = step.length == 0
+    if bool(xp.any(failed)):
+        plain = -objective.shared_preconditioner().solve(point.gradient)
+        direction = xp.where(failed[:, None, None], plain, direction)
+        slope = inner(point.gradient, direction)
+        step = search(objective.line(point, direction), point.value, slope)
     moved = objective.evaluate(
         point.coef + step.length[:, None, None] * direction, keep=True
     )
