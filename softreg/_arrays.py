@@ -80,6 +80,31 @@ def subtract_at_class(scores: Array, codes: Array, amount: float) -> Array:
     return scores - amount * cast(one_hot(codes, scores.shape[1]), scores.dtype)
 
 
+def subtract_one_hot(proba: Array, codes: Array) -> Array:
+    """Return proba less 1 at each row's class; NumPy input is overwritten.
+
+    Where the class has nearly all of the probability its entry is formed as minus the
+    sum of the others: `p - 1` would lose digits.
+    """
+    chosen = take_class(proba, codes)
+    xp = namespace(proba)
+    easy = chosen > 0.99
+    if not bool(xp.any(easy)):
+        return subtract_at_class(proba, codes, 1.0)
+    rest = _put_class(proba, codes, xp.zeros_like(chosen))
+    entry = xp.where(easy, -xp.sum(rest, axis=1), chosen - 1)
+    return _put_class(rest, codes, entry)
+
+
+def _put_class(scores: Array, codes: Array, values: Array) -> Array:
+    """Return scores with (B, rows) values at each row's class."""
+    if isinstance(scores, np.ndarray):
+        scores[:, codes, np.arange(codes.shape[0])] = values
+        return scores
+    xp = array_api_compat.array_namespace(scores)
+    return xp.where(one_hot(codes, scores.shape[1]), values[:, None, :], scores)
+
+
 def one_hot(codes: Array, n_classes: int) -> Array:
     """Return (K, rows), True where a row has the class."""
     xp = array_api_compat.array_namespace(codes)

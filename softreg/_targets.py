@@ -16,6 +16,7 @@ from softreg._arrays import (
     namespace,
     one_hot,
     subtract_at_class,
+    subtract_one_hot,
     take_class,
 )
 
@@ -70,9 +71,10 @@ class HardTargets(NamedTuple):
 
     def subtract_from(self, proba: Array) -> Array:
         """Subtract `1 - eps` at the class and `eps / K` everywhere."""
+        if self.smoothing == 0:
+            return subtract_one_hot(proba, self.codes)
         residual = subtract_at_class(proba, self.codes, 1 - self.smoothing)
-        if self.smoothing:
-            residual -= self.smoothing / self.n_classes
+        residual -= self.smoothing / self.n_classes
         return residual
 
     def dense(self, dtype: object) -> Array:

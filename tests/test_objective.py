@@ -155,3 +155,17 @@ def test_separation_is_seen():
     coef = np.concatenate([np.eye(3), np.zeros((3, 1))], axis=1)[None]
     assert objective.separated(coef)[0]
     assert not objective.separated(-coef)[0]
+
+
+def test_easy_rows_keep_their_digits(xp):
+    # Scores 1 apart times 50: each loss is about exp(-50), which 1 + x would lose.
+    data = Data(n_classes=3, n_rows=30)
+    data.X = np.eye(3)[data.codes]
+    coef = 50.0 * np.concatenate([np.eye(3), np.zeros((3, 1))], axis=1)[None]
+    objective = data.problem(xp).objective(xp.asarray(np.zeros(1)))
+    point = objective.evaluate(xp.asarray(coef))
+    expected = np.log1p(2 * np.exp(-50.0))
+    np.testing.assert_allclose(to_numpy(point.value), expected, rtol=1e-12)
+    share = np.mean(data.codes == 0)
+    slope = to_numpy(point.gradient)[0, 0, 0]
+    np.testing.assert_allclose(slope, -2 * np.exp(-50.0) * share, rtol=1e-12)
