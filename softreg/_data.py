@@ -78,7 +78,8 @@ def ingest(estimator: Any, X: Any, y: Any, sample_weight: Any) -> Ingested:
     total = float(weight.sum())
     decay = estimator.weight_decay
     if decay is None:
-        decay = 1.0 / (estimator.C * total) if np.isfinite(estimator.C) else 0.0
+        scale = estimator.C * total
+        decay = 1.0 / scale if scale > 0 else INF
     _check_scale(estimator, targets, weight, float(decay))
     problem = Problem(
         X,

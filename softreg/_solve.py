@@ -56,7 +56,8 @@ def solve(
     `coef` (B, k, P) is where to start, `dtype` that of the answer: value and gap are
     those of the rounded coefficients.
     """
-    with problem.engine:
+    # What overflows is not finite, and is dealt with as that.
+    with problem.engine, np.errstate(over="ignore", invalid="ignore"):
         reduced = (
             to_row_space(problem)
             if coef is None and row_space_pays(problem.X)
