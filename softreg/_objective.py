@@ -1,25 +1,26 @@
 """B regularised mean losses over the same rows: value, gradient, Hessian, line, gap.
 
-Written once, over `blocks.reduce`. The kernels below are pure functions of a block; the
-penalty is added after the sum and never meets a block.
+Written once, over `blocks.reduce`; the penalty is added after the sum and never meets a
+block.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from softreg import _kernels as kernels
 from softreg import _preconditioner as preconditioner
-from softreg._arrays import Array, cast, namespace, to_numpy
-from softreg._blocks import Block, LocalBlocks, Sums
+from softreg._arrays import Array, namespace, to_numpy
+from softreg._blocks import LocalBlocks, Sums
 from softreg._certificate import Moments, bound_of_gradient, gap_free_intercept
-from softreg._design import Design, Operand, Parametrisation, Rows
-from softreg._losses import Loss, shift_to_top
-from softreg._preconditioner import Preconditioner, Shared, Standardisation
+from softreg._design import Operand, Parametrisation, Rows
+from softreg._geometry import Geometry
+from softreg._losses import Loss
+from softreg._preconditioner import Preconditioner, Shared
 from softreg.solvers._loop import Line, Point, inner, largest_entry
 
 # Scores and probabilities are kept beside their rows up to this size, else recomputed.
@@ -28,114 +29,11 @@ MAX_FULL_HESSIAN = 2600
 # How much faster a product of square matrices runs than one with few columns.
 FULL_SPEED = 3.0
 BALANCE_RIDGE = 1e-10
-# A spread below this share of the mean is the mean's rounding.
-VARIES = 8 * 2.2e-16
-# Columns whose mean is so many times their spread are not multiplied in float32.
-OFFSET = 1e3
 # Blocks of pairs may take as much memory as X, or this.
 SMALL_BYTES = 1 << 25
 MAX_CLASS_BLOCKS_BYTES = 1 << 28
 # Blocks of pairs of classes are formed in groups of this size in a read of X.
 GROUP_BYTES = 1 << 23
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """The columns' centred Gram matrix, formed once for all problems and precisions.
-
-    Parameters
-    ----------
-    blocks : LocalBlocks
-        The rows.
-    mean_x : (P,) array
-        Weighted means of the columns.
-    intercept : {"none", "free", "penalised"}
-    diagonal : bool
-        Whether the diagonal of the Gram matrix must do.
-    stored_bytes : int
-        Memory of X.
-    """
-
-    blocks: LocalBlocks
-    mean_x: Array
-    intercept: str
-    diagonal: bool
-    stored_bytes: int
-
-    @property
-    def centre(self) -> Array:
-        """Means of the columns where the intercept is free to absorb them, else 0."""
-        if self.intercept == "none":
-            return 0 * self.mean_x
-        return self.mean_x[:-1] * (1.0 if self.intercept == "free" else 0.0)
-
-    @cached_property
-    def gram(self) -> Array:
-        """Weighted Gram matrix (P, P) of the centred columns, or its diagonal (P,)."""
-        xp = namespace(self.mean_x)
-        gram = self._gram(self.blocks)
-        if self.blocks.dtype != xp.float64 and self._is_offset(_diagonal(gram)):
-            gram = self._gram(self.blocks.with_dtype(xp.float64))
-        return gram
-
-    def _gram(self, blocks: LocalBlocks) -> Array:
-        n_columns = self.mean_x.shape[0]
-        sums, _ = blocks.reduce(
-            _squares if self.diagonal else _gram,
-            self.centre,
-            summand_size=n_columns if self.diagonal else n_columns**2,
-        )
-        return sums[0]
-
-    def _is_offset(self, squares: Array) -> bool:
-        """Return whether a column varies by little beside its mean."""
-        xp = namespace(squares)
-        mean = xp.abs(self.mean_x[: self.centre.shape[0]])
-        squares = squares[: mean.shape[0]]
-        return bool(xp.any((squares > 0) & (squares < (mean / OFFSET) ** 2)))
-
-    @property
-    def squares(self) -> Array:
-        """Weighted mean squares of the centred columns, (P,)."""
-        return _diagonal(self.gram)
-
-    @cached_property
-    def root_mean_square(self) -> Array:
-        """Root mean squares of the columns as they are, (P,)."""
-        xp = namespace(self.gram)
-        mean = self.mean_x
-        if self.intercept == "free":
-            centred = xp.concat([self.squares[:-1], 0 * mean[-1:]])
-            return xp.sqrt(centred + mean**2)
-        return xp.sqrt(self.squares)
-
-    @cached_property
-    def wants_double(self) -> bool:
-        """Whether products in float32 would be all rounding."""
-        return self._is_offset(self.squares)
-
-    @cached_property
-    def standard(self) -> Standardisation:
-        """The coordinates in which the columns have mean square 1."""
-        xp = namespace(self.gram)
-        centre = self.centre
-        squares = self.squares[: centre.shape[0]]
-        varies = squares > (VARIES * xp.abs(centre)) ** 2
-        safe = xp.where(varies, squares, xp.ones_like(squares))
-        scale = xp.where(varies, 1 / xp.sqrt(safe), xp.zeros_like(squares))
-        return Standardisation(centre, scale, self.intercept != "none")
-
-    @property
-    def standard_gram(self) -> Array:
-        """`gram` in standardised coordinates: unit diagonal."""
-        scale = self.standard.full_scale
-        if self.gram.ndim == 1:
-            return self.gram * scale**2
-        return self.gram * scale * scale[:, None]
-
-
-def _diagonal(gram: Array) -> Array:
-    return gram if gram.ndim == 1 else namespace(gram).linalg.diagonal(gram)
 
 
 @dataclass(frozen=True)
@@ -184,7 +82,7 @@ class Objective:
         """Return value, gradient and gap at coef (B, k, P); one pass."""
         keep = keep and self._may_keep(coef)
         operand = self._operand(coef)
-        sums, kept = self._reduce(_evaluate, self.loss, operand, keep, size=coef)
+        sums, kept = self._reduce(kernels.evaluate, self.loss, operand, keep, size=coef)
         data_loss, full_gradient = sums
         full_gradient = full_gradient / self.parametrisation.temperature
         penalised = coef * self._penalty_mask
@@ -263,7 +161,7 @@ class Objective:
         coef, temperature = point.coef, self.parametrisation.temperature
         xp = namespace(coef)
         sums, _ = self._reduce(
-            _class_curvature,
+            kernels.class_curvature,
             self.loss,
             self._operand(coef),
             size=coef,
@@ -299,7 +197,7 @@ class Objective:
         Then larger coefficients are always better, and without a penalty none are best.
         """
         operand = self._operand(coef)
-        sums, _ = self._reduce(_undecided, self.loss, operand, size=coef)
+        sums, _ = self._reduce(kernels.undecided, self.loss, operand, size=coef)
         return to_numpy(sums[0]) == 0
 
     # -- second order -----------------------------------------------------------------
@@ -308,7 +206,7 @@ class Objective:
         """Return the Hessian at the point times direction, (B, k, P); one pass."""
         temperature = self.parametrisation.temperature
         sums, _ = self._reduce(
-            _hessian_product,
+            kernels.hessian_product,
             self.loss,
             self._operand(point.coef),
             self._operand(direction),
@@ -327,7 +225,9 @@ class Objective:
         operand, along = self._operand(point.coef), self._operand(direction)
         kept = None
         if point.kept is not None:
-            _, kept = self._reduce(_line_start, along, size=direction, kept=point.kept)
+            _, kept = self._reduce(
+                kernels.line_start, along, size=direction, kept=point.kept
+            )
         start = point.coef * self._penalty_mask
         way = direction * self._penalty_mask
         cross, square = inner(start, way), inner(way, way)
@@ -335,7 +235,7 @@ class Objective:
 
         def at(steps: Array) -> Line:
             sums, _ = self._reduce(
-                _line,
+                kernels.line,
                 self.loss,
                 operand,
                 along,
@@ -374,7 +274,7 @@ class Objective:
         n_rows, n_columns = point.coef.shape[1:]
         # A class at a time: all at once would be the largest array of a fit.
         grams = (
-            self._curvature(_class_block, point, step, n_columns**2, k)
+            self._curvature(kernels.class_block, point, step, n_columns**2, k)
             for k in range(n_rows)
         )
         return preconditioner.class_blocks(
@@ -389,7 +289,7 @@ class Objective:
         for start in range(0, len(order), width):
             group = order[start : start + width]
             size = len(group) * n_columns**2
-            blocks = self._curvature(_class_pairs, point, step, size, group)
+            blocks = self._curvature(kernels.class_pairs, point, step, size, group)
             # Each block owns its memory, so that it is freed with its pair.
             xp = namespace(blocks)
             for position, pair in enumerate(group):
@@ -403,10 +303,12 @@ class Objective:
         n_rows, n_columns = point.coef.shape[1:]
         if self.parametrisation.folded:
             # One row: the block of either class is the Hessian.
-            hessians = self._curvature(_class_block, point, step, n_columns**2, 0)
+            hessians = self._curvature(
+                kernels.class_block, point, step, n_columns**2, 0
+            )
         else:
             size = (n_rows * n_columns) ** 2
-            hessians = self._curvature(_hessian, point, step, size)
+            hessians = self._curvature(kernels.hessian, point, step, size)
         return preconditioner.full(
             hessians, self._standard_penalty, self.geometry.standard
         )
@@ -543,253 +445,3 @@ class Objective:
         return self.blocks.reduce(
             kernel, *args, summand_size=size, kept=kept, reads=reads
         )
-
-
-# -- kernels: pure functions of one block ---------------------------------------------
-
-
-def _scores(block: Block, design: Design, operand: Operand) -> Array:
-    return shift_to_top(block.targets.add_margin(design.forward(operand)))
-
-
-def _weighted(block: Block, values: Array) -> Array:
-    """Multiply class-major values by the rows' weights, in place."""
-    values *= cast(block.weight, values.dtype)[:, None, :]
-    return values
-
-
-def _row_loss(block: Block, potential: Array, shifted: Array) -> Array:
-    """Return the weighted sum of the losses, (B,)."""
-    losses = potential - block.targets.inner(shifted)
-    return namespace(losses).sum(block.weight * losses, axis=1)
-
-
-def _evaluate(
-    block: Block, kept: Any, loss: Loss, operand: Operand, keep: bool
-) -> tuple[Sums, Any]:
-    xp = namespace(block.weight)
-    design = block.design.loaded()
-    shifted = _scores(block, design, operand)
-    potential, proba = loss.potential_and_proba(shifted)
-    value = _row_loss(block, potential, shifted)
-    residual = xp.asarray(proba, copy=True) if keep else proba
-    residual = _weighted(block, block.targets.subtract_from(residual))
-    state = (shifted, proba) if keep else None
-    return (value, design.adjoint(residual)), state
-
-
-def _undecided(
-    block: Block, kept: Any, loss: Loss, operand: Operand
-) -> tuple[Sums, Any]:
-    """Count the rows whose class has at most half of the probability, (B,)."""
-    xp = namespace(block.weight)
-    shifted = _scores(block, block.design.loaded(), operand)
-    _, proba = loss.potential_and_proba(shifted)
-    target = block.targets.dense(xp.float64)
-    decided = xp.any((target == 1) & (proba > 0.5), axis=1)
-    counted = (block.weight > 0) & ~decided
-    return (xp.sum(cast(counted, xp.float64), axis=1),), None
-
-
-def _proba(
-    block: Block, design: Design, kept: Any, loss: Loss, operand: Operand
-) -> Array:
-    if kept is not None:
-        return kept[1]
-    return loss.potential_and_proba(_scores(block, design, operand))[1]
-
-
-def _hessian_product(
-    block: Block, kept: Any, loss: Loss, operand: Operand, along: Operand
-) -> tuple[Sums, Any]:
-    xp = namespace(block.weight)
-    design = block.design.loaded()
-    curvature, total = loss.curvature(_proba(block, design, kept, loss, operand))
-    product = design.forward(along)
-    product *= curvature
-    mean = xp.sum(product, axis=1, keepdims=True) / total
-    product -= curvature * mean
-    return (design.adjoint(_weighted(block, product)),), None
-
-
-def _line_start(block: Block, kept: Any, along: Operand) -> tuple[Sums, Any]:
-    return (), (kept[0], block.design.loaded().forward(along))
-
-
-def _line(
-    block: Block, kept: Any, loss: Loss, operand: Operand, along: Operand, steps: Array
-) -> tuple[Sums, Any]:
-    xp = namespace(block.weight)
-    if kept is None:
-        design = block.design.loaded()
-        kept = _scores(block, design, operand), design.forward(along)
-    scores, way = kept
-    shifted = shift_to_top(scores + cast(steps, way.dtype)[:, None, None] * way)
-    potential, proba = loss.potential_and_proba(shifted)
-    value = _row_loss(block, potential, shifted)
-    residual = block.targets.subtract_from(proba)
-    slopes = xp.sum(residual * way, axis=1)
-    return (value, xp.sum(block.weight * slopes, axis=1)), None
-
-
-def _class_curvature(
-    block: Block, kept: Any, loss: Loss, operand: Operand
-) -> tuple[Sums, Any]:
-    """Return mean dp/dz, (B, K, K)."""
-    xp = namespace(block.weight)
-    design = block.design.loaded()
-    curvature, total = loss.curvature(_proba(block, design, kept, loss, operand))
-    weighted = curvature * cast(block.weight, curvature.dtype)[:, None, :]
-    outer = (weighted / total) @ xp.matrix_transpose(curvature)
-    diagonal = xp.sum(weighted, axis=2)
-    eye = xp.eye(curvature.shape[1], dtype=curvature.dtype)
-    return (cast(eye * diagonal[:, None, :] - outer, xp.float64),), None
-
-
-def _gram(block: Block, kept: Any, centre: Array) -> tuple[Sums, Any]:
-    return (block.design.loaded().gram(block.weight[0, :], centre),), None
-
-
-def _squares(block: Block, kept: Any, centre: Array) -> tuple[Sums, Any]:
-    return (block.design.loaded().squares(block.weight[0, :], centre),), None
-
-
-def _curvature(
-    block: Block, kept: Any, loss: Loss, operand: Operand, standard: Standardisation
-) -> tuple[Array, Array, Array]:
-    """Return s (B, K, rows), 1 / sum(s) (B, rows) and the standardised rows."""
-    xp = namespace(block.weight)
-    design = block.design.loaded()
-    proba = _proba(block, design, kept, loss, operand)
-    curvature, total = loss.curvature(proba)
-    inverse = xp.ones_like(curvature[:, 0, :])
-    if not isinstance(total, float):
-        inverse = 1 / total[:, 0, :]
-    return curvature, inverse, design.standardised(standard.centre, standard.scale)
-
-
-def _own_weight(block: Block, problem: int, dtype: Any) -> Array:
-    """Return the row weights of one problem of a batch."""
-    return cast(block.weight[min(problem, block.weight.shape[0] - 1), :], dtype)
-
-
-def _class_block(
-    block: Block,
-    kept: Any,
-    loss: Loss,
-    operand: Operand,
-    standard: Standardisation,
-    k: int,
-) -> tuple[Sums, Any]:
-    """Return `sum_i w_i (J_i)_kk x_i x_i'`, (B, P, P)."""
-    xp = namespace(block.weight)
-    curvature, inverse, rows = _curvature(block, kept, loss, operand, standard)
-    grams = []
-    for b in range(curvature.shape[0]):
-        own = curvature[b, k, :]
-        weight = _own_weight(block, b, own.dtype)
-        root = xp.sqrt(weight * own * (1 - own * inverse[b, :]))
-        scaled = rows * root[:, None]
-        grams.append(cast(scaled.T @ scaled, xp.float64))
-    return (xp.stack(grams),), None
-
-
-def _class_pairs(
-    block: Block,
-    kept: Any,
-    loss: Loss,
-    operand: Operand,
-    standard: Standardisation,
-    group: list[tuple[int, int]],
-) -> tuple[Sums, Any]:
-    """Return `sum_i w_i (J_i)_kl x_i x_i'` for pairs (k, l), float32 (B, pairs, P, P).
-
-    A block off the diagonal is symmetric too: minus the square of rows scaled by
-    `sqrt(s_k s_l / sum(s))`.
-    """
-    xp = namespace(block.weight)
-    curvature, inverse, rows = _curvature(block, kept, loss, operand, standard)
-    rows = cast(rows, xp.float32)
-    problems = []
-    for b in range(curvature.shape[0]):
-        weight = _own_weight(block, b, curvature.dtype)
-        blocks = []
-        for k, j in group:
-            rest = (1 if k == j else 0) - curvature[b, j, :] * inverse[b, :]
-            root = xp.sqrt(weight * curvature[b, k, :] * xp.abs(rest))
-            scaled = rows * cast(root, xp.float32)[:, None]
-            square = scaled.T @ scaled
-            blocks.append(square if k == j else -square)
-        problems.append(xp.stack(blocks))
-    return (xp.stack(problems),), None
-
-
-def _hessian(
-    block: Block,
-    kept: Any,
-    loss: Loss,
-    operand: Operand,
-    standard: Standardisation,
-) -> tuple[Sums, Any]:
-    """Return the Hessian of the mean loss, (B, k P, k P).
-
-    `blockdiag(X' diag(s_k) X) - Z'Z` with `Z_i = s_i (x) x_i / sqrt(sum s_i)`: one
-    symmetric product in place of one for each pair of classes.
-    """
-    xp = namespace(block.weight)
-    curvature, inverse, rows = _curvature(block, kept, loss, operand, standard)
-    n_classes, n_columns = curvature.shape[1], rows.shape[1]
-    hessians = []
-    for b in range(curvature.shape[0]):
-        own = _own_weight(block, b, curvature.dtype)
-        diagonal = _spread(curvature[b, :, :] * own, rows).T @ rows
-        outer = _spread(curvature[b, :, :] * xp.sqrt(own * inverse[b, :]), rows)
-        hessian = -(outer.T @ outer)
-        for k in range(n_classes):
-            span = slice(k * n_columns, (k + 1) * n_columns)
-            hessian[span, span] += diagonal[span, :]
-        hessians.append(cast(hessian, xp.float64))
-    return (xp.stack(hessians),), None
-
-
-def _spread(weights: Array, rows: Array) -> Array:
-    """Return `weights_i (x) x_i` of each row, (rows, K P)."""
-    xp = namespace(rows)
-    product = weights.T[:, :, None] * rows[:, None, :]
-    return xp.reshape(product, (rows.shape[0], -1))
-
-
-def moments_of(blocks: LocalBlocks) -> Moments:
-    """Return the constants of the data, in float64; one pass."""
-    xp = namespace(blocks.blocks[0].weight)
-    precise = blocks.with_dtype(xp.float64)
-    first = precise.blocks[0]
-    n_classes = first.targets.dense(xp.float64).shape[0]
-    size = (n_classes + 1) * (first.design.X.shape[1] + 1)  # type: ignore[attr-defined]
-    (mean_x, target, target_x, margin, target_margin), _ = precise.reduce(
-        _moments, summand_size=size
-    )
-    return Moments(mean_x, target, target_x, margin, target_margin)
-
-
-def _moments(block: Block, kept: Any) -> tuple[Sums, Any]:
-    xp = namespace(block.weight)
-    target = block.targets.dense(xp.float64)
-    weight = block.weight
-    stacked = xp.concat([target, xp.ones_like(target[:1, :])], axis=0)
-    sums = block.design.loaded().adjoint(stacked[None, :, :] * weight[:, None, :])
-    mean_target = weight @ target.T
-    margin = block.targets.margin(xp.float64)
-    if margin is None:
-        mean_margin = xp.zeros_like(mean_target)
-        target_margin = xp.zeros_like(weight[:, 0])
-    else:
-        mean_margin = weight @ margin.T
-        target_margin = weight @ xp.sum(margin * target, axis=0)
-    return (
-        sums[:, -1, :],
-        mean_target,
-        sums[:, :-1, :],
-        mean_margin,
-        target_margin,
-    ), None

@@ -21,8 +21,9 @@ from softreg._blocks import (
 )
 from softreg._certificate import Moments
 from softreg._design import Parametrisation, design, rows_of
+from softreg._geometry import Geometry, moments_of
 from softreg._losses import Loss
-from softreg._objective import Geometry, Objective, moments_of
+from softreg._objective import Objective
 from softreg._targets import HardTargets, SoftTargets, Targets
 
 MAX_GRAM_COLUMNS = 6000

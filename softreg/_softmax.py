@@ -11,8 +11,9 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
-from softreg._data import Ingested, apply_rows, ingest, solver_of
+from softreg._data import Ingested, apply_rows, ingest
 from softreg._losses import LOSSES, shift_to_top
+from softreg._parameters import solver_of
 from softreg._solve import Solution, solve
 from softreg.solvers._loop import Record
 

@@ -1,0 +1,129 @@
+"""What is known of the columns and the targets before any fit: means and squares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from softreg import _kernels as kernels
+from softreg._arrays import Array, namespace
+from softreg._blocks import LocalBlocks
+from softreg._certificate import Moments
+from softreg._preconditioner import Standardisation
+
+# A spread below this share of the mean is the mean's rounding.
+VARIES = 8 * 2.2e-16
+# Columns whose mean is so many times their spread are not multiplied in float32.
+OFFSET = 1e3
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The columns' centred Gram matrix, formed once for all problems and precisions.
+
+    Parameters
+    ----------
+    blocks : LocalBlocks
+        The rows.
+    mean_x : (P,) array
+        Weighted means of the columns.
+    intercept : {"none", "free", "penalised"}
+    diagonal : bool
+        Whether the diagonal of the Gram matrix must do.
+    stored_bytes : int
+        Memory of X.
+    """
+
+    blocks: LocalBlocks
+    mean_x: Array
+    intercept: str
+    diagonal: bool
+    stored_bytes: int
+
+    @property
+    def centre(self) -> Array:
+        """Means of the columns where the intercept is free to absorb them, else 0."""
+        if self.intercept == "none":
+            return 0 * self.mean_x
+        return self.mean_x[:-1] * (1.0 if self.intercept == "free" else 0.0)
+
+    @cached_property
+    def gram(self) -> Array:
+        """Weighted Gram matrix (P, P) of the centred columns, or its diagonal (P,)."""
+        xp = namespace(self.mean_x)
+        gram = self._gram(self.blocks)
+        if self.blocks.dtype != xp.float64 and self._is_offset(_diagonal(gram)):
+            gram = self._gram(self.blocks.with_dtype(xp.float64))
+        return gram
+
+    def _gram(self, blocks: LocalBlocks) -> Array:
+        n_columns = self.mean_x.shape[0]
+        sums, _ = blocks.reduce(
+            kernels.squares if self.diagonal else kernels.gram,
+            self.centre,
+            summand_size=n_columns if self.diagonal else n_columns**2,
+        )
+        return sums[0]
+
+    def _is_offset(self, squares: Array) -> bool:
+        """Return whether a column varies by little beside its mean."""
+        xp = namespace(squares)
+        mean = xp.abs(self.mean_x[: self.centre.shape[0]])
+        squares = squares[: mean.shape[0]]
+        return bool(xp.any((squares > 0) & (squares < (mean / OFFSET) ** 2)))
+
+    @property
+    def squares(self) -> Array:
+        """Weighted mean squares of the centred columns, (P,)."""
+        return _diagonal(self.gram)
+
+    @cached_property
+    def root_mean_square(self) -> Array:
+        """Root mean squares of the columns as they are, (P,)."""
+        xp = namespace(self.gram)
+        mean = self.mean_x
+        if self.intercept == "free":
+            centred = xp.concat([self.squares[:-1], 0 * mean[-1:]])
+            return xp.sqrt(centred + mean**2)
+        return xp.sqrt(self.squares)
+
+    @cached_property
+    def wants_double(self) -> bool:
+        """Whether products in float32 would be all rounding."""
+        return self._is_offset(self.squares)
+
+    @cached_property
+    def standard(self) -> Standardisation:
+        """The coordinates in which the columns have mean square 1."""
+        xp = namespace(self.gram)
+        centre = self.centre
+        squares = self.squares[: centre.shape[0]]
+        varies = squares > (VARIES * xp.abs(centre)) ** 2
+        safe = xp.where(varies, squares, xp.ones_like(squares))
+        scale = xp.where(varies, 1 / xp.sqrt(safe), xp.zeros_like(squares))
+        return Standardisation(centre, scale, self.intercept != "none")
+
+    @property
+    def standard_gram(self) -> Array:
+        """`gram` in standardised coordinates: unit diagonal."""
+        scale = self.standard.full_scale
+        if self.gram.ndim == 1:
+            return self.gram * scale**2
+        return self.gram * scale * scale[:, None]
+
+
+def _diagonal(gram: Array) -> Array:
+    return gram if gram.ndim == 1 else namespace(gram).linalg.diagonal(gram)
+
+
+def moments_of(blocks: LocalBlocks) -> Moments:
+    """Return the constants of the data, in float64; one pass."""
+    xp = namespace(blocks.blocks[0].weight)
+    precise = blocks.with_dtype(xp.float64)
+    first = precise.blocks[0]
+    n_classes = first.targets.dense(xp.float64).shape[0]
+    size = (n_classes + 1) * (first.design.X.shape[1] + 1)  # type: ignore[attr-defined]
+    (mean_x, target, target_x, margin, target_margin), _ = precise.reduce(
+        kernels.moments, summand_size=size
+    )
+    return Moments(mean_x, target, target_x, margin, target_margin)

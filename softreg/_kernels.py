@@ -1,0 +1,249 @@
+"""Kernels: pure functions of one block, which `LocalBlocks.reduce` sums.
+
+Each is `kernel(block, kept, *args) -> (summands, kept)`; scores are class-major,
+`(B, K, rows)`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from softreg._arrays import Array, cast, namespace
+from softreg._blocks import Block, Sums
+from softreg._design import Design, Operand
+from softreg._losses import Loss, shift_to_top
+from softreg._preconditioner import Standardisation
+
+
+def _scores(block: Block, design: Design, operand: Operand) -> Array:
+    return shift_to_top(block.targets.add_margin(design.forward(operand)))
+
+
+def _weighted(block: Block, values: Array) -> Array:
+    """Multiply class-major values by the rows' weights, in place."""
+    values *= cast(block.weight, values.dtype)[:, None, :]
+    return values
+
+
+def _row_loss(block: Block, potential: Array, shifted: Array) -> Array:
+    """Return the weighted sum of the losses, (B,)."""
+    losses = potential - block.targets.inner(shifted)
+    return namespace(losses).sum(block.weight * losses, axis=1)
+
+
+def evaluate(
+    block: Block, kept: Any, loss: Loss, operand: Operand, keep: bool
+) -> tuple[Sums, Any]:
+    xp = namespace(block.weight)
+    design = block.design.loaded()
+    shifted = _scores(block, design, operand)
+    potential, proba = loss.potential_and_proba(shifted)
+    value = _row_loss(block, potential, shifted)
+    residual = xp.asarray(proba, copy=True) if keep else proba
+    residual = _weighted(block, block.targets.subtract_from(residual))
+    state = (shifted, proba) if keep else None
+    return (value, design.adjoint(residual)), state
+
+
+def undecided(
+    block: Block, kept: Any, loss: Loss, operand: Operand
+) -> tuple[Sums, Any]:
+    """Count the rows whose class has at most half of the probability, (B,)."""
+    xp = namespace(block.weight)
+    shifted = _scores(block, block.design.loaded(), operand)
+    _, proba = loss.potential_and_proba(shifted)
+    target = block.targets.dense(xp.float64)
+    decided = xp.any((target == 1) & (proba > 0.5), axis=1)
+    counted = (block.weight > 0) & ~decided
+    return (xp.sum(cast(counted, xp.float64), axis=1),), None
+
+
+def _proba(
+    block: Block, design: Design, kept: Any, loss: Loss, operand: Operand
+) -> Array:
+    if kept is not None:
+        return kept[1]
+    return loss.potential_and_proba(_scores(block, design, operand))[1]
+
+
+def hessian_product(
+    block: Block, kept: Any, loss: Loss, operand: Operand, along: Operand
+) -> tuple[Sums, Any]:
+    xp = namespace(block.weight)
+    design = block.design.loaded()
+    curvature, total = loss.curvature(_proba(block, design, kept, loss, operand))
+    product = design.forward(along)
+    product *= curvature
+    mean = xp.sum(product, axis=1, keepdims=True) / total
+    product -= curvature * mean
+    return (design.adjoint(_weighted(block, product)),), None
+
+
+def line_start(block: Block, kept: Any, along: Operand) -> tuple[Sums, Any]:
+    return (), (kept[0], block.design.loaded().forward(along))
+
+
+def line(
+    block: Block, kept: Any, loss: Loss, operand: Operand, along: Operand, steps: Array
+) -> tuple[Sums, Any]:
+    xp = namespace(block.weight)
+    if kept is None:
+        design = block.design.loaded()
+        kept = _scores(block, design, operand), design.forward(along)
+    scores, way = kept
+    shifted = shift_to_top(scores + cast(steps, way.dtype)[:, None, None] * way)
+    potential, proba = loss.potential_and_proba(shifted)
+    value = _row_loss(block, potential, shifted)
+    residual = block.targets.subtract_from(proba)
+    slopes = xp.sum(residual * way, axis=1)
+    return (value, xp.sum(block.weight * slopes, axis=1)), None
+
+
+def class_curvature(
+    block: Block, kept: Any, loss: Loss, operand: Operand
+) -> tuple[Sums, Any]:
+    """Return mean dp/dz, (B, K, K)."""
+    xp = namespace(block.weight)
+    design = block.design.loaded()
+    curvature, total = loss.curvature(_proba(block, design, kept, loss, operand))
+    weighted = curvature * cast(block.weight, curvature.dtype)[:, None, :]
+    outer = (weighted / total) @ xp.matrix_transpose(curvature)
+    diagonal = xp.sum(weighted, axis=2)
+    eye = xp.eye(curvature.shape[1], dtype=curvature.dtype)
+    return (cast(eye * diagonal[:, None, :] - outer, xp.float64),), None
+
+
+def gram(block: Block, kept: Any, centre: Array) -> tuple[Sums, Any]:
+    return (block.design.loaded().gram(block.weight[0, :], centre),), None
+
+
+def squares(block: Block, kept: Any, centre: Array) -> tuple[Sums, Any]:
+    return (block.design.loaded().squares(block.weight[0, :], centre),), None
+
+
+def _curvature(
+    block: Block, kept: Any, loss: Loss, operand: Operand, standard: Standardisation
+) -> tuple[Array, Array, Array]:
+    """Return s (B, K, rows), 1 / sum(s) (B, rows) and the standardised rows."""
+    xp = namespace(block.weight)
+    design = block.design.loaded()
+    proba = _proba(block, design, kept, loss, operand)
+    curvature, total = loss.curvature(proba)
+    inverse = xp.ones_like(curvature[:, 0, :])
+    if not isinstance(total, float):
+        inverse = 1 / total[:, 0, :]
+    return curvature, inverse, design.standardised(standard.centre, standard.scale)
+
+
+def _own_weight(block: Block, problem: int, dtype: Any) -> Array:
+    """Return the row weights of one problem of a batch."""
+    return cast(block.weight[min(problem, block.weight.shape[0] - 1), :], dtype)
+
+
+def class_block(
+    block: Block,
+    kept: Any,
+    loss: Loss,
+    operand: Operand,
+    standard: Standardisation,
+    k: int,
+) -> tuple[Sums, Any]:
+    """Return `sum_i w_i (J_i)_kk x_i x_i'`, (B, P, P)."""
+    xp = namespace(block.weight)
+    curvature, inverse, rows = _curvature(block, kept, loss, operand, standard)
+    grams = []
+    for b in range(curvature.shape[0]):
+        own = curvature[b, k, :]
+        weight = _own_weight(block, b, own.dtype)
+        root = xp.sqrt(weight * own * (1 - own * inverse[b, :]))
+        scaled = rows * root[:, None]
+        grams.append(cast(scaled.T @ scaled, xp.float64))
+    return (xp.stack(grams),), None
+
+
+def class_pairs(
+    block: Block,
+    kept: Any,
+    loss: Loss,
+    operand: Operand,
+    standard: Standardisation,
+    group: list[tuple[int, int]],
+) -> tuple[Sums, Any]:
+    """Return `sum_i w_i (J_i)_kl x_i x_i'` for pairs (k, l), float32 (B, pairs, P, P).
+
+    A block off the diagonal is symmetric too: minus the square of rows scaled by
+    `sqrt(s_k s_l / sum(s))`.
+    """
+    xp = namespace(block.weight)
+    curvature, inverse, rows = _curvature(block, kept, loss, operand, standard)
+    rows = cast(rows, xp.float32)
+    problems = []
+    for b in range(curvature.shape[0]):
+        weight = _own_weight(block, b, curvature.dtype)
+        blocks = []
+        for k, j in group:
+            rest = (1 if k == j else 0) - curvature[b, j, :] * inverse[b, :]
+            root = xp.sqrt(weight * curvature[b, k, :] * xp.abs(rest))
+            scaled = rows * cast(root, xp.float32)[:, None]
+            square = scaled.T @ scaled
+            blocks.append(square if k == j else -square)
+        problems.append(xp.stack(blocks))
+    return (xp.stack(problems),), None
+
+
+def hessian(
+    block: Block,
+    kept: Any,
+    loss: Loss,
+    operand: Operand,
+    standard: Standardisation,
+) -> tuple[Sums, Any]:
+    """Return the Hessian of the mean loss, (B, k P, k P).
+
+    `blockdiag(X' diag(s_k) X) - Z'Z` with `Z_i = s_i (x) x_i / sqrt(sum s_i)`: one
+    symmetric product in place of one for each pair of classes.
+    """
+    xp = namespace(block.weight)
+    curvature, inverse, rows = _curvature(block, kept, loss, operand, standard)
+    n_classes, n_columns = curvature.shape[1], rows.shape[1]
+    hessians = []
+    for b in range(curvature.shape[0]):
+        own = _own_weight(block, b, curvature.dtype)
+        diagonal = _spread(curvature[b, :, :] * own, rows).T @ rows
+        outer = _spread(curvature[b, :, :] * xp.sqrt(own * inverse[b, :]), rows)
+        hessian = -(outer.T @ outer)
+        for k in range(n_classes):
+            span = slice(k * n_columns, (k + 1) * n_columns)
+            hessian[span, span] += diagonal[span, :]
+        hessians.append(cast(hessian, xp.float64))
+    return (xp.stack(hessians),), None
+
+
+def _spread(weights: Array, rows: Array) -> Array:
+    """Return `weights_i (x) x_i` of each row, (rows, K P)."""
+    xp = namespace(rows)
+    product = weights.T[:, :, None] * rows[:, None, :]
+    return xp.reshape(product, (rows.shape[0], -1))
+
+
+def moments(block: Block, kept: Any) -> tuple[Sums, Any]:
+    xp = namespace(block.weight)
+    target = block.targets.dense(xp.float64)
+    weight = block.weight
+    stacked = xp.concat([target, xp.ones_like(target[:1, :])], axis=0)
+    sums = block.design.loaded().adjoint(stacked[None, :, :] * weight[:, None, :])
+    mean_target = weight @ target.T
+    margin = block.targets.margin(xp.float64)
+    if margin is None:
+        mean_margin = xp.zeros_like(mean_target)
+        target_margin = xp.zeros_like(weight[:, 0])
+    else:
+        mean_margin = weight @ margin.T
+        target_margin = weight @ xp.sum(margin * target, axis=0)
+    return (
+        sums[:, -1, :],
+        mean_target,
+        sums[:, :-1, :],
+        mean_margin,
+        target_margin,
+    ), None

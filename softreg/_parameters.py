@@ -1,0 +1,200 @@
+"""The estimator's parameters: their ranges, in one table, and what they stand for."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+from joblib import effective_n_jobs
+from sklearn.utils import check_random_state
+
+from softreg._losses import LOSSES
+from softreg._solve import Solver
+from softreg._threads import SINGLE_BLAS_THREAD
+from softreg.solvers import SOLVERS
+
+
+class Range(NamedTuple):
+    """An interval that a real or whole parameter must lie in."""
+
+    low: float
+    high: float
+    text: str
+    hint: str
+    open_low: bool = False
+    open_high: bool = False
+    whole: bool = False
+
+    def holds(self, value: Any) -> bool:
+        """Return whether a value is a number of the kind and in the interval."""
+        if not (is_whole(value) if self.whole else is_real(value)):
+            return False
+        above = value > self.low if self.open_low else value >= self.low
+        below = value < self.high if self.open_high else value <= self.high
+        return bool(above and below)
+
+
+def is_real(value: Any) -> bool:
+    """Return whether a value is a real number, not a bool."""
+    return isinstance(value, numbers.Real) and not is_flag(value)
+
+
+def is_whole(value: Any) -> bool:
+    """Return whether a value is a whole number, not a bool."""
+    return isinstance(value, numbers.Integral) and not is_flag(value)
+
+
+def is_flag(value: Any) -> bool:
+    """Return whether a value is a bool."""
+    return isinstance(value, bool | np.bool_)
+
+
+INF = float("inf")
+RANGES = {
+    "C": Range(
+        0, INF, "a number in (0, inf]", "Larger C means weaker regularisation.", True
+    ),
+    "temperature": Range(
+        0, INF, "a number in (0, inf)", "1 is the plain softmax.", True, True
+    ),
+    "label_smoothing": Range(
+        0, 1, "a number in [0, 1)", "0 leaves the labels as they are.", open_high=True
+    ),
+    "tol": Range(
+        0,
+        INF,
+        "a number in [0, inf)",
+        "It is the largest relative gap to the optimum that may remain.",
+        open_high=True,
+    ),
+    "max_iter": Range(
+        1, INF, "an integer of at least 1", "The default is 1000.", whole=True
+    ),
+    "verbose": Range(
+        0, INF, "an integer of at least 0", "1 prints a line an iteration.", whole=True
+    ),
+}
+FLAGS = ("fit_intercept", "penalize_intercept", "warm_start")
+
+
+def check_parameters(estimator: Any) -> None:
+    """Raise where a parameter is out of its range."""
+    for name, allowed in RANGES.items():
+        value = getattr(estimator, name)
+        if name == "verbose" and is_flag(value):
+            continue
+        if not allowed.holds(value):
+            raise refusal(value, f"{name} must be {allowed.text}", allowed.hint)
+    decay = estimator.weight_decay
+    if decay is not None and not Range(0, INF, "", "", open_high=True).holds(decay):
+        raise refusal(
+            decay,
+            "weight_decay must be None or a number in [0, inf)",
+            "It is lambda of the mean loss; None takes 1 / (C * sum of weights).",
+        )
+    for name in FLAGS:
+        value = getattr(estimator, name)
+        if not is_flag(value):
+            raise refusal(value, f"{name} must be True or False", "Pass a bool.")
+    if not isinstance(estimator.loss, str) or estimator.loss not in LOSSES:
+        raise refusal(
+            estimator.loss,
+            f"loss must be one of {sorted(LOSSES)}",
+            "Other losses are not there yet.",
+        )
+    _check_choices(estimator)
+
+
+def _check_choices(estimator: Any) -> None:
+    solver = estimator.solver
+    names = ["auto", *sorted(SOLVERS)]
+    known = isinstance(solver, str) and solver in names
+    if not known and not isinstance(solver, tuple(SOLVERS.values())):
+        raise refusal(
+            solver,
+            f"solver must be one of {names} or an object of softreg.solvers",
+            "'auto' chooses by the size of the problem.",
+        )
+    weight = estimator.class_weight
+    if not (
+        weight is None
+        or isinstance(weight, Mapping)
+        or (isinstance(weight, str) and weight == "balanced")
+    ):
+        raise refusal(
+            weight,
+            "class_weight must be None, 'balanced' or a dict",
+            "A dict maps labels to weights; labels it lacks weigh 1.",
+        )
+    n_jobs = estimator.n_jobs
+    if n_jobs is not None and (
+        not Range(-INF, INF, "", "", whole=True).holds(n_jobs) or n_jobs == 0
+    ):
+        raise refusal(
+            n_jobs,
+            "n_jobs must be None or an integer other than 0",
+            "None uses all that the process may use, -1 every core.",
+        )
+    state = estimator.random_state
+    with advising(
+        f"random_state must be None, an integer of 0 or more or a RandomState, got "
+        f"{state!r}."
+    ):
+        check_random_state(state)
+    _check_device(estimator.device)
+
+
+def _check_device(device: Any) -> None:
+    if device is None or device == "cpu":
+        return
+    kind, _, index = device.partition(":") if isinstance(device, str) else ("", "", "")
+    if kind != "cuda" or not (index == "" or index.isdigit()):
+        raise refusal(
+            device,
+            "device must be None, 'cpu', 'cuda' or 'cuda:<index>'",
+            "None computes where X lives.",
+        )
+    raise ValueError(
+        f"device={device!r} needs CuPy and a CUDA GPU, and this version of softreg "
+        "computes on the CPU only. Use device=None or device='cpu'."
+    )
+
+
+def solver_of(estimator: Any) -> Solver | None:
+    """Return the solver asked for, or None for "auto"."""
+    if not isinstance(estimator.solver, str):
+        return estimator.solver
+    return None if estimator.solver == "auto" else SOLVERS[estimator.solver]()
+
+
+def n_threads(n_jobs: int | None) -> int:
+    """Return the threads to use; within a joblib worker, its share."""
+    allowed = effective_n_jobs(-1)
+    if n_jobs is None:
+        return min(allowed, SINGLE_BLAS_THREAD.n_usable_threads())
+    return min(effective_n_jobs(n_jobs), allowed)
+
+
+def intercept_of(estimator: Any) -> str:
+    if not estimator.fit_intercept:
+        return "none"
+    return "penalised" if estimator.penalize_intercept else "free"
+
+
+def refusal(value: Any, must: str, hint: str) -> Exception:
+    """Return the error for a parameter: TypeError where its kind is wrong."""
+    wrong_kind = not isinstance(value, numbers.Real | str)
+    kind = TypeError if wrong_kind else ValueError
+    return kind(f"{must}, got {value!r}. {hint}")
+
+
+@contextmanager
+def advising(advice: str) -> Iterator[None]:
+    """Add what to do to the errors of scikit-learn's checks."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{error} {advice}") from error
