@@ -51,7 +51,10 @@ def compare(name: str, X: Any, y: np.ndarray, what: str, target: str, to: Any) -
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
-    sys.path.insert(0, str(parser.parse_args().data))
+    data = parser.parse_args().data
+    if not (data / "load.py").exists():
+        sys.exit(f"No shared data sets in {data}. Name their folder with --data.")
+    sys.path.insert(0, str(data))
     from load import load
 
     texts, y = load("clinc150")

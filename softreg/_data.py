@@ -133,7 +133,8 @@ def _check_scale(
 
 def _checked_rows(estimator: Any, X: Any, *, reset: bool) -> Any:
     """Return X as scikit-learn's checks pass it: any layout, no copy."""
-    with advising("X must hold finite numbers, a row a sample."):
+    columns = "" if reset else " Its columns are those of the fit, in that order."
+    with advising(f"X must hold finite numbers, a row a sample.{columns}"):
         X = validate_data(
             estimator,
             X,

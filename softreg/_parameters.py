@@ -197,4 +197,4 @@ def advising(advice: str) -> Iterator[None]:
     try:
         yield
     except (TypeError, ValueError) as error:
-        raise type(error)(f"{error} {advice}") from error
+        raise type(error)(f"{error}\n{advice}") from error

@@ -194,6 +194,11 @@ def to_row_space(problem: Problem) -> RowSpace:
         if problem.intercept == "free":
             centre = X.mean(axis=0, dtype=np.float64)
         gram = _row_gram(X, centre)
+    if not np.isfinite(gram).all():
+        raise ValueError(
+            "X must have rows whose squares are finite, got values so large that they "
+            "overflow. Divide the columns down."
+        )
     squares, vectors = scipy.linalg.eigh(gram, check_finite=False)
     rounding = len(gram) * np.finfo(np.float64).eps
     kept = squares > max(squares[-1], 0.0) * rounding

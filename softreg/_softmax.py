@@ -111,7 +111,9 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):
         "objective", "gradient_norm" (largest entry), "optimality_gap", "passes" (reads
         of X), "seconds" and "precision" (of the products with X), from the start to the
         last iteration. float32 input is solved in float32 and then proven, and where
-        need be finished, in float64: the column "precision" shows where.
+        need be finished, in float64: the column "precision" shows where. That change,
+        and the return from the row space where X has more columns than rows, have a row
+        of their own.
     n_features_in_ : int
         Columns of X.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -310,6 +312,36 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         return apply_rows(self, X, lambda scores: self._distribution(scores)[1])
 
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the accuracy on labelled rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Data.
+        y : array-like of shape (n_samples,)
+            Labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        accuracy : float
+            Share of the rows (by weight) whose label is predicted.
+
+        Raises
+        ------
+        ValueError
+            For soft targets, which have no accuracy.
+        """
+        if np.ndim(y) == 2 and np.shape(y)[1] > 1:
+            raise ValueError(
+                f"y must be labels (n,) to be scored, got shape {np.shape(y)}. For "
+                "soft targets pass y.argmax(axis=1), or a scorer of your own, as of "
+                "-(y * model.predict_log_proba(X)).sum(axis=1).mean()."
+            )
+        return super().score(X, y, sample_weight)
+
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Return the logarithms of the probabilities, finite wherever the scores are.
 
@@ -470,13 +502,16 @@ def _explanation(estimator: SoftmaxRegression, reason: str, reached: float) -> s
     missed = f"with {what} {reached:.1e} > tol = {estimator.tol:.1e}"
     head = f"{estimator.solver_} stopped after {estimator.n_iter_} iterations"
     if reason == "max_iter":
-        return f"{head} (max_iter) {missed}. Increase max_iter, or use solver='auto'."
+        other = "" if estimator.solver == "auto" else ", or use solver='auto'"
+        return f"{head} (max_iter) {missed}. Increase max_iter{other}."
     precision = estimator.history_["precision"][-1]
     dtype = estimator.coef_.dtype
     return (
         f"{head} {missed}: rounding ({precision} "
         f"products, {dtype} coefficients) hides any further progress. This is the best "
-        "point found. Increase tol"
+        "point found. "
+        + ("Increase tol, bring" if reached < 0.1 else "Bring")
+        + " columns of large values nearer to zero or to a larger unit"
         + (", pass X as float64" if dtype == np.float32 else "")
         + ", or use a smaller C."
     )

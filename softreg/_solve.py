@@ -66,6 +66,7 @@ def solve(
         small = problem if reduced is None else reduced.problem
         chosen = choose_solver(small) if solver is None else solver
         objective = _in_fit_precision(small.objective(like(l2, problem.weight)))
+        _check_range(objective)
         stop = Stop(tol, max_iter, _reference(objective, l2))
         start = small.start(len(l2))
         if coef is not None:
@@ -105,11 +106,34 @@ def _settled(
             return result._replace(coef=coef)
         stop = stop._replace(reference=_reference(precise, to_numpy(objective.l2)))
     left = stop._replace(max_iter=max(0, stop.max_iter - int(result.n_iter.max())))
-    proven = NewtonCG().minimize(precise, coef, stop=left, watch=watch)
+
+    def later(row: Record) -> Record:
+        """Return a row of the second stage, counted on from the first."""
+        last = result.history[row.problem][-1]
+        return row._replace(
+            iteration=row.iteration + last.iteration,
+            seconds=row.seconds + last.seconds,
+        )
+
+    watchers = [lambda row, w=w: w(later(row)) for w in watch]
+    proven = NewtonCG().minimize(precise, coef, stop=left, watch=watchers)
+    proven = proven._replace(
+        history=[[later(row) for row in rows] for rows in proven.history]
+    )
     history = [
         old + new for old, new in zip(result.history, proven.history, strict=True)
     ]
     return proven._replace(n_iter=result.n_iter + proven.n_iter, history=history)
+
+
+def _check_range(objective: Objective) -> None:
+    """Refuse columns whose squares overflow: nothing could be computed of them."""
+    squares = objective.geometry.squares
+    if not bool(namespace(squares).all(namespace(squares).isfinite(squares))):
+        raise ValueError(
+            "X must have columns whose squares are finite, got values so large that "
+            "they overflow. Divide the columns down."
+        )
 
 
 def _in_fit_precision(objective: Objective) -> Objective:

@@ -163,3 +163,26 @@ def test_scales_that_no_float_holds_are_refused(weights, params, words):
     X, y = np.random.default_rng(0).normal(size=(20, 2)), np.arange(20) % 2
     with pytest.raises(ValueError, match=words):
         SoftmaxRegression(**params).fit(X, y, weights)
+
+
+def test_columns_whose_squares_overflow_are_refused():
+    for X in (np.arange(6.0)[:, None], np.arange(12.0).reshape(2, 6)):
+        y = np.arange(len(X)) % 2
+        with pytest.raises(ValueError, match="overflow"):
+            SoftmaxRegression().fit(X * 1e200, y)
+
+
+def test_history_goes_on_where_a_wide_fit_returns_to_its_columns():
+    X, y = np.random.default_rng(0).normal(size=(50, 3000)), np.arange(50) % 4
+    history = SoftmaxRegression().fit(X, y).history_
+    assert (np.diff(history["seconds"]) >= 0).all()
+    assert (np.diff(history["passes"]) > 0).all()
+
+
+def test_soft_targets_are_not_scored_by_accuracy():
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(50, 3)), rng.dirichlet(np.ones(3), 50)
+    model = SoftmaxRegression().fit(X, Y)
+    with pytest.raises(ValueError, match="argmax"):
+        model.score(X, Y)
+    assert 0 < model.score(X, Y.argmax(axis=1)) <= 1
