@@ -161,7 +161,7 @@ def _merged(blocks: Sequence[Any], step: int) -> Block:
     """Return every step-th row of some blocks as one."""
     first = blocks[0].design
     parts = tuple(block.design.X for block in blocks)
-    targets = [block.targets.sampled(step) for block in blocks]
+    targets = [block.targets.of_rows(slice(None, None, step)) for block in blocks]
     weights = [block.weight[:, ::step] * step for block in blocks]
     return Block(
         SampledDesign(parts, step, first.dtype, first.has_intercept),

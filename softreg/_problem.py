@@ -24,7 +24,7 @@ from softreg._design import Parametrisation, design, rows_of
 from softreg._geometry import Geometry, moments_of
 from softreg._losses import Loss
 from softreg._objective import Objective
-from softreg._targets import HardTargets, SoftTargets, Targets
+from softreg._targets import Targets
 
 MAX_GRAM_COLUMNS = 6000
 
@@ -82,7 +82,7 @@ class Problem:
             design(
                 rows_of(self.X, start, stop), self.dtype, has_intercept=has_intercept
             ),
-            _part(self.targets, start, stop),
+            self.targets.of_rows(slice(start, stop)),
             self.weight[:, start:stop],
         )
 
@@ -231,11 +231,3 @@ def _centred_chunks(X: np.ndarray, centre: np.ndarray) -> Iterator[np.ndarray]:
         chunk = X[:, start : start + width].astype(np.float64)
         chunk -= centre[start : start + width]
         yield chunk
-
-
-def _part(targets: Targets, start: int, stop: int) -> Targets:
-    """Return the targets of some rows."""
-    if isinstance(targets, HardTargets):
-        return targets._replace(codes=targets.codes[start:stop])
-    assert isinstance(targets, SoftTargets)
-    return targets._replace(rows=targets.rows[start:stop, :])

@@ -39,8 +39,8 @@ class Targets(Protocol):
     def margin(self, dtype: object) -> Array | None:
         """Return the margins, (K, rows), or None where there are none."""
 
-    def sampled(self, step: int) -> Targets:
-        """Return the targets of every step-th row."""
+    def of_rows(self, rows: slice) -> Targets:
+        """Return the targets of some rows."""
 
     def joined(self, others: Sequence[Any]) -> Targets:
         """Return these targets followed by others of the kind."""
@@ -89,9 +89,9 @@ class HardTargets(NamedTuple):
         xp = namespace(self.cost)
         return cast(xp.take(self.cost.T, self.codes, axis=1), dtype)
 
-    def sampled(self, step: int) -> HardTargets:
-        """Take every step-th code."""
-        return self._replace(codes=self.codes[::step])
+    def of_rows(self, rows: slice) -> HardTargets:
+        """Take the codes of some rows."""
+        return self._replace(codes=self.codes[rows])
 
     def joined(self, others: Sequence[HardTargets]) -> HardTargets:
         """Append the codes of others."""
@@ -133,9 +133,9 @@ class SoftTargets(NamedTuple):
             return None
         return cast((cast(self.rows, self.cost.dtype) @ self.cost).T, dtype)
 
-    def sampled(self, step: int) -> SoftTargets:
-        """Take every step-th row."""
-        return self._replace(rows=self.rows[::step, :])
+    def of_rows(self, rows: slice) -> SoftTargets:
+        """Take the distributions of some rows."""
+        return self._replace(rows=self.rows[rows, :])
 
     def joined(self, others: Sequence[SoftTargets]) -> SoftTargets:
         """Append the rows of others."""

@@ -5,7 +5,7 @@ import pytest
 import scipy.sparse
 from bank import OPTIONS, Data
 
-from softreg import _blocks, _problem
+from softreg import _problem
 from softreg._arrays import to_numpy
 from softreg._objective import Objective
 from softreg.solvers._loop import inner
@@ -114,10 +114,6 @@ def test_sums_have_the_same_bits_for_any_number_of_threads(monkeypatch):
         other = evaluate(n_threads)
         np.testing.assert_array_equal(one.value, other.value)
         np.testing.assert_array_equal(one.gradient, other.gradient)
-
-
-def test_lanes_follow_from_shapes_not_from_threads():
-    assert _blocks.MAX_LANES * 8 < _blocks.LANE_BYTES
 
 
 def test_scores_too_large_to_keep_are_recomputed(monkeypatch):
