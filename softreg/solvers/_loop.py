@@ -260,25 +260,11 @@ class Journal:
         )
 
 
-class State(Protocol):
-    """A NamedTuple of arrays and records, problem first."""
-
-    @property
-    def point(self) -> Point:
-        """Where the solver stands."""
-
-    @property
-    def stalled(self) -> np.ndarray:
-        """Which problems rounding keeps from falling further, (B,)."""
-
-    def take(self, members: list[int]) -> Any:
-        """Return the state of fewer problems."""
-
-    def _replace(self, **changes: Any) -> Any: ...
-
-
 class Stepper(Protocol):
-    """An algorithm: how it starts, and one iteration of every problem of a batch."""
+    """An algorithm: how it starts, and one iteration of every problem of a batch.
+
+    Its state is a NamedTuple, problem first, with `point`, `stalled` (B,) and `take`.
+    """
 
     def start(self, objective: Any, coef: Array) -> Any:
         """Return the state at coef."""

@@ -19,7 +19,7 @@ class NewtonCholesky:
     For small K (d + 1): the Hessian takes `8 (K (d + 1))^2` bytes, and an iteration
     `n (K (d + 1))^2` operations. Few iterations whatever the scale of the columns.
     Scores and probabilities (n x K) are kept beside their rows while they take less
-    than 64 MB. Four passes over X each iteration, the Hessian's included.
+    than 64 MB. Three passes over X each iteration, the Hessian's included.
     """
 
     name = "newton-cholesky"
