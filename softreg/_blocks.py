@@ -24,7 +24,7 @@ Sums = tuple[Array, ...]
 Kernel = Callable[..., tuple[Sums, object]]
 
 # A block of X this large stays in the cache between its two products.
-BLOCK_BYTES = 1 << 21
+BLOCK_BYTES = 1 << 22
 SPARSE_BLOCK_ENTRIES = 1 << 18
 MAX_BLOCK_ROWS = 1 << 13
 # Partial sums are held once a lane: fewer lanes where a sum is large.
@@ -111,15 +111,17 @@ class LocalBlocks:
         blocks = tuple(b._replace(weight=b.weight[members, :]) for b in self.blocks)
         return replace(self, blocks=blocks)
 
-    def sampled(self, step: int) -> LocalBlocks:
+    def sampled(self, step: int, least: int = 1) -> LocalBlocks:
         """Return every step-th row, weighing step times as much.
 
-        Blocks are merged to about the size they have here.
+        Blocks are merged to about the size they have here, or to `least` rows: the sum
+        of a block of (P, P) is worth about P rows.
         """
         if step == 1:
             return self
-        starts = range(0, len(self.blocks), step)
-        merged = [_merged(self.blocks[i : i + step], step) for i in starts]
+        width = step * -(-least // self.blocks[0].weight.shape[1])
+        starts = range(0, len(self.blocks), width)
+        merged = [_merged(self.blocks[i : i + width], step) for i in starts]
         return replace(self, blocks=tuple(merged))
 
     def reduce(

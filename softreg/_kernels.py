@@ -121,74 +121,31 @@ def squares(block: Block, kept: Any, centre: Array) -> tuple[Sums, Any]:
     return (block.design.loaded().squares(block.weight[0, :], centre),), None
 
 
-def _curvature(
-    block: Block, kept: Any, loss: Loss, operand: Operand, standard: Standardisation
-) -> tuple[Array, Array, Array]:
-    """Return s (B, K, rows), 1 / sum(s) (B, rows) and the standardised rows."""
+def mean_block(
+    block: Block,
+    kept: Any,
+    loss: Loss,
+    operand: Operand,
+    centre: Array,
+    diagonal: bool,
+) -> tuple[Sums, Any]:
+    """Return `sum_i w_i tr(J_i) x_i x_i'` of centred rows, (B, P, P) or diagonals."""
     xp = namespace(block.weight)
     design = block.design.loaded()
-    proba = _proba(block, design, kept, loss, operand)
-    curvature, total = loss.curvature(proba)
-    inverse = xp.ones_like(curvature[:, 0, :])
-    if not isinstance(total, float):
-        inverse = 1 / total[:, 0, :]
-    return curvature, inverse, design.standardised(standard.centre, standard.scale)
+    curvature, total = loss.curvature(_proba(block, design, kept, loss, operand))
+    sizes = xp.sum(curvature, axis=1) - xp.sum(curvature**2 / total, axis=1)
+    weights = block.weight * cast(sizes, xp.float64)
+    form = design.squares if diagonal else design.gram
+    return (xp.stack([form(own, centre) for own in _items(weights)]),), None
+
+
+def _items(array: Array) -> list[Array]:
+    return [array[b, ...] for b in range(array.shape[0])]
 
 
 def _own_weight(block: Block, problem: int, dtype: Any) -> Array:
     """Return the row weights of one problem of a batch."""
     return cast(block.weight[min(problem, block.weight.shape[0] - 1), :], dtype)
-
-
-def class_block(
-    block: Block,
-    kept: Any,
-    loss: Loss,
-    operand: Operand,
-    standard: Standardisation,
-    k: int,
-) -> tuple[Sums, Any]:
-    """Return `sum_i w_i (J_i)_kk x_i x_i'`, (B, P, P)."""
-    xp = namespace(block.weight)
-    curvature, inverse, rows = _curvature(block, kept, loss, operand, standard)
-    grams = []
-    for b in range(curvature.shape[0]):
-        own = curvature[b, k, :]
-        weight = _own_weight(block, b, own.dtype)
-        root = xp.sqrt(weight * own * (1 - own * inverse[b, :]))
-        scaled = rows * root[:, None]
-        grams.append(cast(scaled.T @ scaled, xp.float64))
-    return (xp.stack(grams),), None
-
-
-def class_pairs(
-    block: Block,
-    kept: Any,
-    loss: Loss,
-    operand: Operand,
-    standard: Standardisation,
-    group: list[tuple[int, int]],
-) -> tuple[Sums, Any]:
-    """Return `sum_i w_i (J_i)_kl x_i x_i'` for pairs (k, l), float32 (B, pairs, P, P).
-
-    A block off the diagonal is symmetric too: minus the square of rows scaled by
-    `sqrt(s_k s_l / sum(s))`.
-    """
-    xp = namespace(block.weight)
-    curvature, inverse, rows = _curvature(block, kept, loss, operand, standard)
-    rows = cast(rows, xp.float32)
-    problems = []
-    for b in range(curvature.shape[0]):
-        weight = _own_weight(block, b, curvature.dtype)
-        blocks = []
-        for k, j in group:
-            rest = (1 if k == j else 0) - curvature[b, j, :] * inverse[b, :]
-            root = xp.sqrt(weight * curvature[b, k, :] * xp.abs(rest))
-            scaled = rows * cast(root, xp.float32)[:, None]
-            square = scaled.T @ scaled
-            blocks.append(square if k == j else -square)
-        problems.append(xp.stack(blocks))
-    return (xp.stack(problems),), None
 
 
 def hessian(
@@ -197,14 +154,20 @@ def hessian(
     loss: Loss,
     operand: Operand,
     standard: Standardisation,
+    axes: Array | None,
 ) -> tuple[Sums, Any]:
-    """Return the Hessian of the mean loss, (B, k P, k P).
+    """Return the Hessian of the mean loss, (B, K P, K P), or along axes (P, r) of it.
 
     `blockdiag(X' diag(s_k) X) - Z'Z` with `Z_i = s_i (x) x_i / sqrt(sum s_i)`: one
     symmetric product in place of one for each pair of classes.
     """
     xp = namespace(block.weight)
-    curvature, inverse, rows = _curvature(block, kept, loss, operand, standard)
+    design = block.design.loaded()
+    curvature, total = loss.curvature(_proba(block, design, kept, loss, operand))
+    inverse = 1 / (total + 0 * curvature[:, 0, :])
+    rows = design.standardised(standard.centre, standard.scale)
+    if axes is not None:
+        rows = rows @ cast(axes, rows.dtype)
     n_classes, n_columns = curvature.shape[1], rows.shape[1]
     hessians = []
     for b in range(curvature.shape[0]):

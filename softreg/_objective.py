@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from softreg import _kernels as kernels
-from softreg import _preconditioner as preconditioner
 from softreg._arrays import Array, namespace, to_numpy
 from softreg._blocks import LocalBlocks, Sums
 from softreg._certificate import Moments, bound_of_gradient, gap_free_intercept
+from softreg._curvature import Curvature
 from softreg._design import Operand, Parametrisation, Rows
 from softreg._geometry import Geometry
 from softreg._losses import Loss
@@ -25,15 +25,7 @@ from softreg.solvers._loop import Line, Point, inner, largest_entry
 
 # Scores and probabilities are kept beside their rows up to this size, else recomputed.
 KEPT_BYTES = 1 << 26
-MAX_FULL_HESSIAN = 2600
-# How much faster a product of square matrices runs than one with few columns.
-FULL_SPEED = 3.0
 BALANCE_RIDGE = 1e-10
-# Blocks of pairs may take as much memory as X, or this.
-SMALL_BYTES = 1 << 25
-MAX_CLASS_BLOCKS_BYTES = 1 << 28
-# Blocks of pairs of classes are formed in groups of this size in a read of X.
-GROUP_BYTES = 1 << 23
 
 
 @dataclass(frozen=True)
@@ -253,126 +245,36 @@ class Objective:
 
     # -- preconditioners --------------------------------------------------------------
 
+    @property
+    def _curvature(self) -> Curvature:
+        return Curvature(
+            self.blocks,
+            self.loss,
+            self.parametrisation,
+            self.geometry,
+            # Lambda in standardised coordinates.
+            self.l2[:, None]
+            * (self.geometry.standard.full_scale**2 * self._penalty_mask),
+            self.moments.mean_target[0, :],
+            self.n_rows,
+        )
+
     def shared_preconditioner(self) -> Shared:
         """Return the Hessian's shape at W = 0: no pass once the Gram is there."""
-        return preconditioner.shared(
-            self.geometry.standard_gram,
-            self._standard_penalty,
-            self._mean_curvature,
-            self.geometry.standard,
-        )
+        return self._curvature.at_zero()
 
-    def curvature_preconditioner(self, point: Point, step: int = 1) -> Preconditioner:
-        """Return the Hessian at the point from every step-th row, factorised.
+    def curvature_preconditioner(self, point: Point, thoroughness: int) -> Any:
+        """Return an approximate inverse Hessian at the point, from a sample of rows."""
+        operand = self._operand(point.coef)
+        return self._curvature.at(operand, point.kept, thoroughness)
 
-        The whole of it where its pairs of classes fit, else a block a class.
-        """
-        if self.structure == "full":
-            return self.hessian_preconditioner(point, step)
-        if self.structure == "pairs":
-            return self._pairs_preconditioner(point, step)
-        n_rows, n_columns = point.coef.shape[1:]
-        # A class at a time: all at once would be the largest array of a fit.
-        grams = (
-            self._curvature(kernels.class_block, point, step, n_columns**2, k)
-            for k in range(n_rows)
-        )
-        return preconditioner.class_blocks(
-            grams, self._standard_penalty, self.geometry.standard, self.blocks.dtype
-        )
+    def curvature_cost(self, thoroughness: int) -> float:
+        """Return about what `curvature_preconditioner` costs, in passes."""
+        return self._curvature.cost(thoroughness)
 
-    def _pairs_preconditioner(self, point: Point, step: int) -> Preconditioner:
-        n_classes, n_columns = point.coef.shape[1:]
-        order = [(k, j) for k in range(n_classes - 1) for j in range(k + 1)]
-        width = max(1, GROUP_BYTES // (4 * n_columns**2))
-        grams = {}
-        for start in range(0, len(order), width):
-            group = order[start : start + width]
-            size = len(group) * n_columns**2
-            blocks = self._curvature(kernels.class_pairs, point, step, size, group)
-            # Each block owns its memory, so that it is freed with its pair.
-            xp = namespace(blocks)
-            for position, pair in enumerate(group):
-                grams[pair] = xp.asarray(blocks[:, position, ...], copy=True)
-        return preconditioner.pairs(
-            grams, self._standard_penalty, n_classes, self.geometry.standard
-        )
-
-    def hessian_preconditioner(self, point: Point, step: int = 1) -> Preconditioner:
-        """Return the whole Hessian at the point, from every step-th row, factorised."""
-        n_rows, n_columns = point.coef.shape[1:]
-        if self.parametrisation.folded:
-            # One row: the block of either class is the Hessian.
-            hessians = self._curvature(
-                kernels.class_block, point, step, n_columns**2, 0
-            )
-        else:
-            size = (n_rows * n_columns) ** 2
-            hessians = self._curvature(kernels.hessian, point, step, size)
-        return preconditioner.full(
-            hessians, self._standard_penalty, self.geometry.standard
-        )
-
-    def _curvature(
-        self, kernel: Any, point: Point, step: int, size: int, *args: Any
-    ) -> Array:
-        """Return the kernel's sum over every step-th row, at a point."""
-        (total,), _ = self.blocks.sampled(step).reduce(
-            kernel,
-            self.loss,
-            self._operand(point.coef),
-            self.geometry.standard,
-            *args,
-            summand_size=size,
-            kept=point.kept if step == 1 else None,
-            reads=1 / step,
-        )
-        total /= self.parametrisation.temperature**2
-        return total
-
-    def curvature_sample(self, thoroughness: int) -> tuple[int, float]:
-        """Return a row step for `curvature_preconditioner` and its cost in passes.
-
-        The cost is infinite where there is no such preconditioner.
-        """
-        if self.structure is None:
-            return 1, np.inf
-        n_rows = self.parametrisation.n_rows
-        n_columns = self.moments.mean_x.shape[-1]
-        if self.structure == "full":
-            wanted = 4 * n_rows * n_columns + 1000
-            a_row = (n_rows * n_columns) ** 2
-            factors = (n_rows * n_columns) ** 3 / 3
-        elif self.structure == "pairs":
-            wanted = n_rows * n_columns
-            a_row = n_rows * (n_rows - 1) / 2 * n_columns**2
-            factors = (n_rows * n_columns) ** 3 / 3
-        else:
-            wanted = 10 * n_columns
-            a_row = n_rows * n_columns**2
-            # A factor and an inverse a class.
-            factors = 7 / 3 * n_rows * n_columns**3
-        step = max(1, self.n_rows // (thoroughness * wanted))
-        a_pass = 4 * self.n_rows * n_rows * n_columns
-        cost = (a_row * self.n_rows / step + factors) / (a_pass * FULL_SPEED)
-        return step, cost
-
-    @property
-    def structure(self) -> str | None:
-        """Which Hessian can be factorised: "full", "pairs", "class" or None."""
-        n_rows = self.parametrisation.n_rows
-        n_columns = self.moments.mean_x.shape[-1]
-        if n_rows * n_columns <= MAX_FULL_HESSIAN:
-            return "full"
-        if self.geometry.diagonal:
-            return None
-        block = self.l2.shape[0] * 4 * n_columns**2
-        pairs_bytes = n_rows * (n_rows - 1) / 2 * block
-        if n_rows > 1 and pairs_bytes <= max(SMALL_BYTES, self.geometry.stored_bytes):
-            return "pairs"
-        if n_rows * block <= MAX_CLASS_BLOCKS_BYTES:
-            return "class"
-        return None
+    def hessian_preconditioner(self, point: Point) -> Preconditioner:
+        """Return the inverse of the whole Hessian at the point."""
+        return self._curvature.whole(self._operand(point.coef), point.kept)
 
     # -- batches and precision --------------------------------------------------------
 
@@ -406,22 +308,6 @@ class Objective:
         xp = namespace(self.l2)
         mask = xp.ones_like(self.moments.mean_x[0, :])
         return xp.concat([mask[:-1], 0 * mask[-1:]])
-
-    @property
-    def _standard_penalty(self) -> Array:
-        """Lambda in standardised coordinates, (B, P)."""
-        return self.l2[:, None] * (
-            self.geometry.standard.full_scale**2 * self._penalty_mask
-        )
-
-    @property
-    def _mean_curvature(self) -> float:
-        """Mean p (1 - p) at the class frequencies, over T^2, as a class sees it."""
-        target = self.moments.mean_target[0, :]
-        spread = 1 - float(namespace(target).sum(target**2))
-        n_classes = self.parametrisation.n_classes
-        share = spread / max(n_classes - 1, 2)
-        return max(share, 1e-6) / self.parametrisation.temperature**2
 
     def _may_keep(self, coef: Array) -> bool:
         itemsize = namespace(coef).finfo(self.blocks.dtype).bits // 8

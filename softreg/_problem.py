@@ -11,7 +11,7 @@ import numpy as np
 import scipy.linalg
 import scipy.sparse
 
-from softreg._arrays import Array, itemsize, namespace, zeros
+from softreg._arrays import Array, namespace, zeros
 from softreg._blocks import (
     Block,
     Engine,
@@ -20,6 +20,7 @@ from softreg._blocks import (
     sparse_block_rows,
 )
 from softreg._certificate import Moments
+from softreg._curvature import n_axes
 from softreg._design import Parametrisation, design, rows_of
 from softreg._geometry import Geometry, moments_of
 from softreg._losses import Loss
@@ -94,6 +95,7 @@ class Problem:
     def objective(self, l2: Array) -> Objective:
         """Return the objective of a batch with these penalties (B,)."""
         moments = self.moments
+        diagonal = not gram_pays(self.X)
         return Objective(
             self.blocks,
             self.loss,
@@ -106,16 +108,10 @@ class Problem:
                 self.blocks,
                 moments.mean_x[0, :],
                 self.intercept,
-                not gram_pays(self.X),
-                self._stored_bytes(),
+                diagonal,
+                0 if diagonal else n_axes(*self.shape),
             ),
         )
-
-    def _stored_bytes(self) -> int:
-        if scipy.sparse.issparse(self.X):
-            return int(self.X.data.nbytes + self.X.indices.nbytes)
-        n_rows, n_columns = self.X.shape
-        return n_rows * n_columns * itemsize(self.X)
 
     def start(self, n_problems: int) -> Array:
         """Return W = 0 with a free intercept at the centred log class frequencies."""

@@ -16,6 +16,7 @@ LAYERS = [
     {"_blocks", "_certificate", "_preconditioner"},
     {"_kernels"},
     {"_geometry"},
+    {"_curvature"},
     {"_objective"},
     {"_problem"},
     {"_solve"},

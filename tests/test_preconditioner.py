@@ -5,7 +5,10 @@ import pytest
 import scipy.sparse
 from bank import OPTIONS, Data
 
+from softreg import _preconditioner as preconditioner
 from softreg._arrays import factorise, to_numpy
+from softreg._geometry import leading_axes
+from softreg._preconditioner import Standardisation
 
 L2 = np.array([0.05])
 
@@ -63,49 +66,121 @@ def test_whitening_is_a_square_root():
     )
 
 
-@pytest.fixture(params=["pairs", "class"])
-def large(request, monkeypatch):
-    """An objective whose Hessian counts as too large for one matrix."""
-    monkeypatch.setattr("softreg._objective.MAX_FULL_HESSIAN", 0)
-    if request.param == "class":
-        monkeypatch.setattr("softreg._objective.SMALL_BYTES", 0)
-        monkeypatch.setattr("softreg._problem.itemsize", lambda X: 0)
-    data = Data(n_rows=3000, weighted=True)
+@pytest.fixture(params=["full", "axes", "shared"])
+def curved(request, monkeypatch):
+    """An objective of each structure, at a point."""
+    side = {"full": 1000, "axes": 20, "shared": 0}[request.param]
+    monkeypatch.setattr("softreg._curvature.MAX_SIDE", side)
+    monkeypatch.setattr("softreg._curvature.MIN_AXES", 1)
     monkeypatch.setattr("softreg._problem.block_rows", lambda *shape: 400)
+    data = Data(n_rows=3000, weighted=True)
     objective = data.problem().objective(L2)
-    assert objective.structure == request.param
+    assert objective._curvature.structure == request.param
     coef = data.random_coef()
     coef -= coef.mean(axis=1, keepdims=True)
     return objective, objective.evaluate(coef, keep=True)
 
 
-@pytest.mark.parametrize("step", [1, 3])
-def test_large_preconditioners_are_symmetric_positive_and_sum_to_zero(large, step):
-    objective, point = large
-    solve = objective.curvature_preconditioner(point, step).solve
+@pytest.mark.parametrize("thoroughness", [1, 1000])
+def test_sampled_preconditioners_are_symmetric_and_positive(curved, thoroughness):
+    objective, point = curved
+    solve = objective.curvature_preconditioner(point, thoroughness).solve
     a, b = (v - v.mean(axis=1, keepdims=True) for v in (point.gradient, point.coef))
-    np.testing.assert_allclose(np.vdot(a, solve(b)), np.vdot(b, solve(a)), rtol=1e-3)
+    np.testing.assert_allclose(np.vdot(a, solve(b)), np.vdot(b, solve(a)), rtol=1e-8)
     assert np.vdot(a, solve(a)) > 0
-    np.testing.assert_allclose(solve(a).sum(axis=1), 0, atol=1e-5 * abs(solve(a)).max())
+    np.testing.assert_allclose(solve(a).sum(axis=1), 0, atol=1e-8 * abs(solve(a)).max())
 
 
-def test_pairs_of_classes_make_up_the_whole_hessian(monkeypatch):
-    monkeypatch.setattr("softreg._objective.MAX_FULL_HESSIAN", 0)
-    monkeypatch.setattr("softreg._objective.GROUP_BYTES", 4 * 2 * 36)
-    for options in ({}, {"intercept": "none"}, {"temperature": 2.0, "weighted": True}):
-        data = Data(n_rows=300, **options)
-        objective = data.problem().objective(np.array([0.05, 2.0]))
-        coef = data.random_coef(n_problems=2)
-        coef -= coef.mean(axis=1, keepdims=True)
-        point = objective.evaluate(coef)
-        pairs = objective.curvature_preconditioner(point, 1)
-        whole = objective.hessian_preconditioner(point)
-        expected = whole.solve(point.gradient)
-        scale = np.abs(expected).max()
-        np.testing.assert_allclose(
-            pairs.solve(point.gradient), expected, atol=1e-3 * scale
-        )
-        assert pairs.take([1]).solve(point.gradient[1:]).shape == coef[1:].shape
+def softmax_like(n_classes=4, n_columns=6):
+    """Return a Hessian (K P, K P) with a penalty, the mean of its blocks, and that."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(50, n_columns))
+    proba = rng.dirichlet(np.ones(n_classes), size=50)
+    hessian = sum(
+        np.kron(np.diag(p) - np.outer(p, p), np.outer(x, x))
+        for p, x in zip(proba, X, strict=True)
+    )
+    sizes = 1 - (proba**2).sum(axis=1)
+    penalty = rng.uniform(0.1, 1, size=(1, n_columns))
+    return hessian, X.T @ (sizes[:, None] * X) / (n_classes - 1), penalty
+
+
+@pytest.mark.parametrize("n_axes", [1, 3, 6])
+def test_two_levels_correct_the_block_along_their_axes(n_axes):
+    rng = np.random.default_rng(1)
+    hessian, block, penalty = softmax_like()
+    axes = np.linalg.qr(rng.normal(size=(6, n_axes)))[0]
+    Q, everyone = np.kron(np.eye(4), axes), np.kron(np.eye(4), np.diag(penalty[0]))
+    M = np.kron(np.eye(4), block) + everyone
+    standard = Standardisation(np.zeros(6), np.ones(6), has_intercept=False)
+    solver = preconditioner.two_level(
+        preconditioner.shared([block], penalty, standard),
+        [block], (Q.T @ hessian @ Q)[None], penalty, axes,
+    )  # fmt: skip
+    vector = rng.normal(size=(1, 4, 6))
+    vector -= vector.mean(axis=1, keepdims=True)
+    inverse = np.linalg.inv
+    expected = (
+        inverse(M)
+        - Q @ inverse(Q.T @ M @ Q) @ Q.T
+        + Q @ inverse(Q.T @ (hessian + everyone) @ Q) @ Q.T
+    ) @ vector.ravel()
+    np.testing.assert_allclose(solver.solve(vector).ravel(), expected, atol=1e-10)
+    if n_axes == 6:
+        product = (hessian + everyone) @ expected
+        np.testing.assert_allclose(product, vector.ravel(), atol=1e-10)
+
+
+def test_two_levels_serve_each_problem_of_a_batch(monkeypatch):
+    monkeypatch.setattr("softreg._curvature.MAX_SIDE", 20)
+    monkeypatch.setattr("softreg._curvature.MIN_AXES", 1)
+    data = Data(n_rows=300)
+    objective = data.problem().objective(np.array([0.05, 2.0]))
+    point = objective.evaluate(data.random_coef(n_problems=2))
+    both = objective.curvature_preconditioner(point, 1)
+    assert isinstance(both, preconditioner.TwoLevel)
+    solved = both.solve(point.gradient)
+    for b in range(2):
+        alone = both.take([b]).solve(point.gradient[[b]])
+        np.testing.assert_allclose(alone, solved[[b]], rtol=1e-12)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("name", [n for n in OPTIONS if not n.startswith("two")])
+def test_curvature_kernels_are_parts_of_the_hessian(name, sparse):
+    data = Data(**OPTIONS[name])
+    X = scipy.sparse.csr_array(data.X) if sparse else None
+    objective = data.problem(X=X).objective(np.zeros(1))
+    curvature, coef = objective._curvature, data.random_coef()
+    _, k, P = coef.shape
+    unit = np.eye(P).reshape(P, 1, P)
+    push = objective.geometry.standard.push(unit)[:, 0, :].T
+    push = np.kron(np.eye(k), push)
+    expected = push.T @ explicit_hessian(objective, coef) @ push
+    operand = objective._operand(coef)
+    axes = np.linalg.qr(data.rng.normal(size=(P, 3)))[0]
+    blocks = expected.reshape(k, P, k, P)
+    for kept in (None, objective.evaluate(coef, keep=True).kept):
+        whole = curvature._hessians(operand, kept, 1, None)
+        np.testing.assert_allclose(whole[0], expected, atol=1e-12)
+        along = curvature._hessians(operand, kept, 1, axes)[0].reshape(k, 3, k, 3)
+        part = np.einsum("kplq,pr,qs->krls", blocks, axes, axes)
+        np.testing.assert_allclose(along, part, atol=1e-12)
+        mean = curvature._blocks(operand, kept, 1)[0]
+        total = np.einsum("kpkq->pq", blocks) / (k - 1)
+        np.testing.assert_allclose(mean, total, atol=1e-12)
+
+
+def test_leading_axes_carry_nearly_all_that_any_could():
+    rng = np.random.default_rng(0)
+    basis, squares = (
+        np.linalg.qr(rng.normal(size=(30, 30)))[0],
+        np.geomspace(1, 1e-9, 30),
+    )
+    gram = basis * squares @ basis.T
+    axes = leading_axes(gram, 5)
+    np.testing.assert_allclose(axes.T @ axes, np.eye(5), atol=1e-12)
+    assert np.trace(axes.T @ gram @ axes) > 0.999 * squares[:5].sum()
 
 
 def test_a_sample_of_rows_stands_for_all_of_them():

@@ -80,14 +80,14 @@ class Objective(Protocol):
     def shared_preconditioner(self) -> Any:
         """Return one block for every class, with a square root."""
 
-    def curvature_preconditioner(self, point: Point, step: int) -> Any:
-        """Return the Hessian, or its largest part, from every step-th row."""
+    def curvature_preconditioner(self, point: Point, thoroughness: int) -> Any:
+        """Return an approximate inverse Hessian, from a sample of rows."""
+
+    def curvature_cost(self, thoroughness: int) -> float:
+        """Return about what that costs, in passes."""
 
     def hessian_preconditioner(self, point: Point) -> Any:
-        """Return the whole Hessian, factorised, from all rows."""
-
-    def curvature_sample(self, thoroughness: int) -> tuple[int, float]:
-        """Return a row step for that and its cost in passes, or an infinite one."""
+        """Return the inverse of the whole Hessian."""
 
     def take(self, members: list[int]) -> Objective:
         """Return the same rows with fewer problems."""

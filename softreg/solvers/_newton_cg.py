@@ -128,8 +128,7 @@ def renewing(objective: Objective, state: NewtonState) -> NewtonState:
     It is dropped here and made in the next step, so that two are never held at once.
     """
     thoroughness = max(1, 2 * state.thoroughness)
-    _, cost = objective.curvature_sample(thoroughness)
-    if state.spent < cost or not np.isfinite(cost):
+    if state.spent < objective.curvature_cost(thoroughness):
         return state
     return state._replace(preconditioner=None, thoroughness=thoroughness, spent=0.0)
 
@@ -138,8 +137,7 @@ def made(objective: Objective, state: NewtonState) -> Any:
     """Return the preconditioner of a state that has none."""
     if state.thoroughness == 0:
         return objective.shared_preconditioner()
-    step, _ = objective.curvature_sample(state.thoroughness)
-    return objective.curvature_preconditioner(state.point, step)
+    return objective.curvature_preconditioner(state.point, state.thoroughness)
 
 
 def advance(
