@@ -63,6 +63,27 @@ def itemsize(array: Array) -> int:
     return int((xp.finfo if floating else xp.iinfo)(array.dtype).bits) // 8
 
 
+def product(left: Array, right: Array) -> Array:
+    """Return the product of two matrices.
+
+    NumPy's `@` holds the interpreter's lock where the result has fewer than 500
+    entries, however large the operands are; its `dot` never does.
+    """
+    if isinstance(left, np.ndarray):
+        return np.dot(left, right)
+    return left @ right
+
+
+def inner_over_classes(left: Array, right: Array) -> Array:
+    """Return `sum_k left[b, k, i] right[b, k, i]` as (B, rows).
+
+    Without the product in memory, which takes as long as the rest of a kernel.
+    """
+    if isinstance(left, np.ndarray):
+        return np.einsum("bki,bki->bi", left, right)
+    return namespace(left).sum(left * right, axis=1)
+
+
 def take_class(scores: Array, codes: Array) -> Array:
     """Return `scores[b, codes[i], i]` as (B, rows)."""
     if isinstance(scores, np.ndarray):

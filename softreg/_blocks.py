@@ -26,7 +26,9 @@ Kernel = Callable[..., tuple[Sums, object]]
 # A block of X this large stays in the cache between its two products.
 BLOCK_BYTES = 1 << 22
 SPARSE_BLOCK_ENTRIES = 1 << 18
-MAX_BLOCK_ROWS = 1 << 13
+MAX_BLOCK_ROWS = 3 << 12
+# From so many rows on there are at least two blocks.
+MIN_SPLIT_ROWS = 1 << 12
 # Partial sums are held once a lane: fewer lanes where a sum is large.
 LANE_BYTES = 1 << 23
 MAX_LANES = 16
@@ -181,6 +183,18 @@ def add(total: Sums, sums: Sums) -> Sums:
         old += new
         merged.append(old)
     return tuple(merged)
+
+
+def even_cuts(n_rows: int, most: int) -> list[tuple[int, int]]:
+    """Return (start, stop) of blocks of at most so many rows, of about one size.
+
+    Their number is even: two threads then share them without a rest.
+    """
+    n_blocks = -(-n_rows // most)
+    if n_blocks > 1 or n_rows >= MIN_SPLIT_ROWS:
+        n_blocks += n_blocks % 2
+    size = -(-n_rows // n_blocks)
+    return [(start, min(start + size, n_rows)) for start in range(0, n_rows, size)]
 
 
 def block_rows(n_features: int, n_classes: int, itemsize: int) -> int:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import scipy.sparse
 
-from softreg._arrays import Array, cast, namespace
+from softreg._arrays import Array, cast, namespace, product
 
 
 class Parametrisation(NamedTuple):
@@ -130,11 +130,11 @@ class DenseDesign(NamedTuple):
         xp = namespace(residual)
         n_problems, n_classes, n_rows = residual.shape
         flat = xp.reshape(residual, (-1, n_rows))
-        product = cast(flat @ self.X, xp.float64)
+        sums = cast(product(flat, self.X), xp.float64)
         if self.has_intercept:
             total = xp.sum(flat, axis=1, keepdims=True, dtype=xp.float64)
-            product = xp.concat([product, total], axis=1)
-        return xp.reshape(product, (n_problems, n_classes, -1))
+            sums = xp.concat([sums, total], axis=1)
+        return xp.reshape(sums, (n_problems, n_classes, -1))
 
     def standardised(self, centre: Array, scale: Array) -> Array:
         """Return the rows centred and scaled, in the dtype of the products."""
@@ -150,7 +150,7 @@ class DenseDesign(NamedTuple):
         xp = namespace(self.X)
         rows = self.standardised(centre, xp.ones_like(centre))
         rows *= xp.sqrt(cast(weight, self.dtype))[:, None]
-        return cast(rows.T @ rows, xp.float64)
+        return cast(product(rows.T, rows), xp.float64)
 
     def squares(self, weight: Array, centre: Array) -> Array:
         """Return the weighted sums of squares of the centred columns."""

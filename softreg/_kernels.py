@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from softreg._arrays import Array, cast, namespace
+from softreg._arrays import Array, cast, inner_over_classes, namespace, product
 from softreg._blocks import Block, Sums
 from softreg._design import Design, Operand
 from softreg._losses import Loss, shift_to_top
@@ -69,18 +69,27 @@ def _proba(
 def hessian_product(
     block: Block, kept: Any, loss: Loss, operand: Operand, along: Operand
 ) -> tuple[Sums, Any]:
-    xp = namespace(block.weight)
     design = block.design.loaded()
     curvature, total = loss.curvature(_proba(block, design, kept, loss, operand))
-    product = design.forward(along)
-    product *= curvature
-    mean = xp.sum(product, axis=1, keepdims=True) / total
-    product -= curvature * mean
-    return (design.adjoint(_weighted(block, product)),), None
+    scores = design.forward(along)
+    scores -= inner_over_classes(curvature, scores)[:, None, :] / total
+    scores *= curvature
+    return (design.adjoint(_weighted(block, scores)),), None
+
+
+def _way(block: Block, design: Design, along: Operand) -> Array:
+    """Return the direction's scores less what they are at the targets.
+
+    A row's common shift changes nothing, and without it the slope is `p . way`: at easy
+    rows `(p - y) . way` would be a difference of nearly equal numbers.
+    """
+    way = design.forward(along)
+    way -= block.targets.inner(way)[:, None, :]
+    return way
 
 
 def line_start(block: Block, kept: Any, along: Operand) -> tuple[Sums, Any]:
-    return (), (kept[0], block.design.loaded().forward(along))
+    return (), (kept[0], _way(block, block.design.loaded(), along))
 
 
 def line(
@@ -89,13 +98,14 @@ def line(
     xp = namespace(block.weight)
     if kept is None:
         design = block.design.loaded()
-        kept = _scores(block, design, operand), design.forward(along)
+        kept = _scores(block, design, operand), _way(block, design, along)
     scores, way = kept
-    shifted = shift_to_top(scores + cast(steps, way.dtype)[:, None, None] * way)
+    moved = cast(steps, way.dtype)[:, None, None] * way
+    moved += scores
+    shifted = shift_to_top(moved)
     potential, proba = loss.potential_and_proba(shifted)
     value = _row_loss(block, potential, shifted)
-    residual = block.targets.subtract_from(proba)
-    slopes = xp.sum(residual * way, axis=1)
+    slopes = inner_over_classes(proba, way)
     return (value, xp.sum(block.weight * slopes, axis=1)), None
 
 
@@ -133,7 +143,7 @@ def mean_block(
     xp = namespace(block.weight)
     design = block.design.loaded()
     curvature, total = loss.curvature(_proba(block, design, kept, loss, operand))
-    sizes = xp.sum(curvature, axis=1) - xp.sum(curvature**2 / total, axis=1)
+    sizes = xp.sum(curvature * (1 - curvature / total), axis=1)
     weights = block.weight * cast(sizes, xp.float64)
     form = design.squares if diagonal else design.gram
     return (xp.stack([form(own, centre) for own in _items(weights)]),), None
@@ -167,14 +177,14 @@ def hessian(
     inverse = 1 / (total + 0 * curvature[:, 0, :])
     rows = design.standardised(standard.centre, standard.scale)
     if axes is not None:
-        rows = rows @ cast(axes, rows.dtype)
+        rows = product(rows, cast(axes, rows.dtype))
     n_classes, n_columns = curvature.shape[1], rows.shape[1]
     hessians = []
     for b in range(curvature.shape[0]):
         own = _own_weight(block, b, curvature.dtype)
-        diagonal = _spread(curvature[b, :, :] * own, rows).T @ rows
+        diagonal = product(_spread(curvature[b, :, :] * own, rows).T, rows)
         outer = _spread(curvature[b, :, :] * xp.sqrt(own * inverse[b, :]), rows)
-        hessian = -(outer.T @ outer)
+        hessian = -product(outer.T, outer)
         for k in range(n_classes):
             span = slice(k * n_columns, (k + 1) * n_columns)
             hessian[span, span] += diagonal[span, :]
@@ -185,8 +195,8 @@ def hessian(
 def _spread(weights: Array, rows: Array) -> Array:
     """Return `weights_i (x) x_i` of each row, (rows, K P)."""
     xp = namespace(rows)
-    product = weights.T[:, :, None] * rows[:, None, :]
-    return xp.reshape(product, (rows.shape[0], -1))
+    spread = weights.T[:, :, None] * rows[:, None, :]
+    return xp.reshape(spread, (rows.shape[0], -1))
 
 
 def moments(block: Block, kept: Any) -> tuple[Sums, Any]:

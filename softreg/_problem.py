@@ -17,6 +17,7 @@ from softreg._blocks import (
     Engine,
     LocalBlocks,
     block_rows,
+    even_cuts,
     sparse_block_rows,
 )
 from softreg._certificate import Moments
@@ -74,8 +75,8 @@ class Problem:
         else:
             width = namespace(self.weight).finfo(self.dtype).bits // 8
             size = block_rows(n_features, n_classes, width)
-        cuts = [(start, min(start + size, n_rows)) for start in range(0, n_rows, size)]
-        return LocalBlocks(tuple(self._block(*cut) for cut in cuts), self.engine)
+        blocks = tuple(self._block(*cut) for cut in even_cuts(n_rows, size))
+        return LocalBlocks(blocks, self.engine)
 
     def _block(self, start: int, stop: int) -> Block:
         has_intercept = self.intercept != "none"

@@ -6,7 +6,8 @@ import scipy.sparse
 from bank import OPTIONS, Data
 
 from softreg import _problem
-from softreg._arrays import to_numpy
+from softreg._arrays import inner_over_classes, product, to_numpy
+from softreg._blocks import even_cuts
 from softreg._objective import Objective
 from softreg.solvers._loop import inner
 
@@ -114,6 +115,28 @@ def test_sums_have_the_same_bits_for_any_number_of_threads(monkeypatch):
         other = evaluate(n_threads)
         np.testing.assert_array_equal(one.value, other.value)
         np.testing.assert_array_equal(one.gradient, other.gradient)
+
+
+@pytest.mark.parametrize("n_rows", [1, 100, 101, 4095, 4096, 12345])
+def test_blocks_are_even_and_cover_the_rows(n_rows):
+    cuts = even_cuts(n_rows, 100_000 if n_rows > 1000 else 7)
+    assert [start for start, _ in cuts] == [0, *(stop for _, stop in cuts[:-1])]
+    assert cuts[-1][1] == n_rows
+    sizes = [stop - start for start, stop in cuts]
+    assert max(sizes) == sizes[0]
+    assert len(cuts) == 1 or min(sizes) > 0
+    assert (len(cuts) > 1) == (n_rows >= 4096 or n_rows in (100, 101))
+
+
+def test_special_products_agree_with_plain_ones(xp):
+    rng = np.random.default_rng(0)
+    left, right = rng.normal(size=(2, 3, 40)), rng.normal(size=(2, 3, 40))
+    inner = inner_over_classes(xp.asarray(left), xp.asarray(right))
+    np.testing.assert_allclose(to_numpy(inner), (left * right).sum(axis=1), rtol=1e-13)
+    for kind in (np.float32, np.float64):
+        a, b = (xp.asarray(m[0].astype(kind)) for m in (left, right))
+        expected = to_numpy(a) @ to_numpy(b).T
+        np.testing.assert_allclose(to_numpy(product(a, b.T)), expected, rtol=1e-5)
 
 
 def test_scores_too_large_to_keep_are_recomputed(monkeypatch):
