@@ -120,9 +120,9 @@ def test_the_objective_of_separable_data_has_its_digits(solver, C):
     assert model.converged_ == (model.optimality_gap_ <= 1e-4 * model.objective_)
 
 
-def nearly_separable(n_rows=3000, n_features=64, n_classes=6):
+def nearly_separable(n_rows=3000, n_features=64, n_classes=6, seed=0):
     """Return sensor-like data: columns from 1e-2 to 1e6, few rows misplaced."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     y = rng.integers(0, n_classes, n_rows)
     X = 2.0 * rng.normal(size=(n_classes, n_features))[y]
     X += rng.normal(size=X.shape) @ rng.normal(size=(n_features, n_features)) / 4
@@ -137,6 +137,14 @@ def test_nearly_separable_columns_of_any_unit_converge(dtype):
     model = SoftmaxRegression().fit(X.astype(dtype), y)
     assert model.converged_
     assert model.n_iter_ <= 100
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_exact_newton_needs_few_iterations_where_classes_nearly_separate(seed):
+    X, y = nearly_separable(1500, 24, 4, seed)
+    model = SoftmaxRegression(solver="newton-cholesky").fit(X, y)
+    assert model.converged_
+    assert model.n_iter_ < 25
 
 
 @per_solver

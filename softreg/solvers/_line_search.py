@@ -10,7 +10,7 @@ from softreg.solvers._loop import Line
 
 MAX_TRIALS = 40
 # The slope must fall to this share of its start, in size.
-FLATNESS = 0.5
+FLATNESS = 0.25
 GROWTH = 4.0
 WIDE = 100.0
 
@@ -22,7 +22,12 @@ class Step(NamedTuple):
     value: Array
 
 
-def search(line: Callable[[Array], Line], value: Array, slope: Array) -> Step:
+def search(
+    line: Callable[[Array], Line],
+    value: Array,
+    slope: Array,
+    flatness: float = FLATNESS,
+) -> Step:
     """Bracket the minimum of each problem along its line on value and slope.
 
     Step 1 is tried first; it may also grow. Slopes decide, since near an optimum values
@@ -41,7 +46,7 @@ def search(line: Callable[[Array], Line], value: Array, slope: Array) -> Step:
         at = line(trial)
         finite = xp.isfinite(at.value) & xp.isfinite(at.slope)
         falls = finite & (at.value <= value + slack)
-        flat = falls & (xp.abs(at.slope) <= FLATNESS * xp.abs(slope))
+        flat = falls & (xp.abs(at.slope) <= flatness * xp.abs(slope))
         better = open_ & falls & (flat | (at.value < best))
         length, best = xp.where(better, trial, length), xp.where(better, at.value, best)
         open_ = open_ & ~flat

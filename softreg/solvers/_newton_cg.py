@@ -11,7 +11,7 @@ import numpy as np
 
 from softreg._arrays import Array, namespace, to_numpy
 from softreg.solvers._conjugate_gradient import newton_direction
-from softreg.solvers._line_search import search
+from softreg.solvers._line_search import FLATNESS, Step, search
 from softreg.solvers._loop import (
     Objective,
     Point,
@@ -50,8 +50,9 @@ class NewtonCG:
 
     It starts with the Hessian's shape at W = 0, one Cholesky factor for every class.
     Where CG needs many steps or the line search leaves step 1, the Hessian at the
-    current point is factorised instead (all of it, or a block a class), from a sample
-    of rows, once as many passes have been spent as it costs.
+    current point is factorised instead (all of it, or one block for the classes and all
+    of it along the leading axes of the data), from a sample of rows, once as many
+    passes have been spent as it costs.
 
     Scores and probabilities (n x K) are kept beside their rows while they take less
     than 64 MB, else recomputed. One pass over X each CG step, two each iteration.
@@ -63,7 +64,7 @@ class NewtonCG:
         `cg_tol / j`.
     max_cg : int, default=200
         Most CG steps in an iteration.
-    patience : int, default=12
+    patience : int, default=6
         CG steps in an iteration above which the preconditioner counts as tired.
 
     References
@@ -73,7 +74,7 @@ class NewtonCG:
 
     cg_tol: float = 0.3
     max_cg: int = 200
-    patience: int = 12
+    patience: int = 6
 
     name = "newton-cg"
 
@@ -113,12 +114,13 @@ class NewtonCG:
             tol=self.cg_tol,
             max_steps=self.max_cg,
         )
-        point, stalled, whole = advance(objective, state.point, newton.direction)
+        point, lengths = advance(objective, state.point, newton.direction)
+        stalled = lengths == 0
         stalled |= exhausted(objective, state.point, point, newton.decrease)
         state = state._replace(
             point=point, stalled=stalled, spent=state.spent + newton.n_steps + 1
         )
-        tired = newton.n_steps > self.patience or not whole
+        tired = newton.n_steps > self.patience or bool((lengths != 1).any())
         return renewing(objective, state) if tired else state
 
 
@@ -141,26 +143,32 @@ def made(objective: Objective, state: NewtonState) -> Any:
 
 
 def advance(
-    objective: Objective, point: Point, direction: Array
-) -> tuple[Point, np.ndarray, bool]:
-    """Return the point of the line search, who found none, and if all took step 1.
+    objective: Objective, point: Point, direction: Array, flatness: float = FLATNESS
+) -> tuple[Point, np.ndarray]:
+    """Return the point of the line search and the steps, 0 where it found none.
 
     Where there is no step along a direction, which rounding or a Hessian without
     curvature can bring about, that of the Hessian at W = 0 is tried.
     """
     xp = namespace(direction)
-    slope = inner(point.gradient, direction)
-    step = search(objective.line(point, direction), point.value, slope)
+    step = searched(objective, point, direction, flatness)
     failed = step.length == 0
     if bool(xp.any(failed)):
         plain = -objective.shared_preconditioner().solve(point.gradient)
         direction = xp.where(failed[:, None, None], plain, direction)
-        slope = inner(point.gradient, direction)
-        step = search(objective.line(point, direction), point.value, slope)
+        step = searched(objective, point, direction, flatness)
     moved = objective.evaluate(
         point.coef + step.length[:, None, None] * direction, keep=True
     )
-    return moved, to_numpy(step.length == 0), bool(xp.all(step.length == 1))
+    return moved, to_numpy(step.length)
+
+
+def searched(
+    objective: Objective, point: Point, direction: Array, flatness: float
+) -> Step:
+    """Return the line search's step along a direction."""
+    slope = inner(point.gradient, direction)
+    return search(objective.line(point, direction), point.value, slope, flatness)
 
 
 def exhausted(
