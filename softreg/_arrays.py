@@ -63,6 +63,11 @@ def itemsize(array: Array) -> int:
     return int((xp.finfo if floating else xp.iinfo)(array.dtype).bits) // 8
 
 
+def contiguous(array: Array) -> Array:
+    """Return the array with its last axis contiguous in memory, where that is known."""
+    return np.ascontiguousarray(array) if isinstance(array, np.ndarray) else array
+
+
 def product(left: Array, right: Array) -> Array:
     """Return the product of two matrices.
 

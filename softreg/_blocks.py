@@ -7,7 +7,7 @@ size of the coefficients, what it keeps stays beside its rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -61,7 +61,7 @@ class Engine:
     def __enter__(self) -> Engine:
         SINGLE_BLAS_THREAD.__enter__()
         if self.n_threads > 1:
-            self._pool = ThreadPoolExecutor(self.n_threads)
+            self._pool = ThreadPoolExecutor(self.n_threads - 1)
         return self
 
     def __exit__(
@@ -75,13 +75,27 @@ class Engine:
             self._pool.shutdown()
             self._pool = None
 
-    def map(
-        self, function: Callable[[int], Any], items: Sequence[int]
-    ) -> Iterator[Any]:
-        """Map on the pool, or in place where there is none."""
-        if self._pool is None or len(items) == 1:
-            return map(function, items)
-        return self._pool.map(function, items)
+    def map(self, function: Callable[[int], Any], count: int) -> list[Any]:
+        """Return the function of 0, ..., count - 1, computed by all threads.
+
+        The caller's is one of them: to wake another and wait for it takes longer than
+        a small block.
+        """
+        results: list[Any] = [None] * count
+        left = iter(range(count))
+
+        def work() -> None:
+            for index in left:
+                results[index] = function(index)
+
+        helpers = []
+        if self._pool is not None:
+            n_helpers = min(self.n_threads, count) - 1
+            helpers = [self._pool.submit(work) for _ in range(n_helpers)]
+        work()
+        for helper in helpers:
+            helper.result()
+        return results
 
 
 @dataclass(frozen=True)
@@ -116,13 +130,14 @@ class LocalBlocks:
     def sampled(self, step: int, least: int = 1) -> LocalBlocks:
         """Return every step-th row, weighing step times as much.
 
-        Blocks are merged to about the size they have here, or to `least` rows: the sum
-        of a block of (P, P) is worth about P rows.
+        Blocks are merged to at least `least` rows, since the sum of a block of (P, P)
+        is worth about P rows, but to two at the fewest.
         """
         if step == 1:
             return self
-        width = step * -(-least // self.blocks[0].weight.shape[1])
-        starts = range(0, len(self.blocks), width)
+        n_blocks, rows = len(self.blocks), self.blocks[0].weight.shape[1]
+        width = min(-(-step * least // rows), -(-n_blocks // 2))
+        starts = range(0, n_blocks, width)
         merged = [_merged(self.blocks[i : i + width], step) for i in starts]
         return replace(self, blocks=tuple(merged))
 
@@ -156,7 +171,7 @@ class LocalBlocks:
 
         self.engine.passes += reads
         total: Sums = ()
-        for sums in self.engine.map(run_lane, range(lanes)):
+        for sums in self.engine.map(run_lane, lanes):
             total = add(total, sums)
         return total, states
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from softreg._arrays import Array, namespace
+from softreg.solvers._loop import inner
 
 # A smaller t is the rounding of the class means.
 NEGLIGIBLE_MIX = 1e-14
@@ -53,34 +54,31 @@ def gap_free_intercept(
     target = moments.mean_target
     proba = target + temperature * data_gradient[..., -1]
     mix, constant = _mixture(proba, target)
-    delta = (
-        constant[:, :, None] * moments.mean_x[:, None, :] - moments.mean_target_x
-    ) / temperature
-    weights, delta_x = coef[..., :-1], delta[..., :-1]
+    # <(W, b), v xbar' - Mq>: the mean scores under v less those under the targets.
+    scores = (coef @ moments.mean_x[..., None])[..., 0]
+    target_x = xp.broadcast_to(moments.mean_target_x, coef.shape)
+    moved = xp.sum(scores * constant, axis=1) - inner(coef, target_x)
     loss_constant = (
         data_loss
-        - xp.sum(weights * delta_x, axis=(1, 2))
-        - xp.sum(coef[..., -1] * (constant - target), axis=1) / temperature
+        - moved / temperature
         + moments.mean_target_margin
         - xp.sum(moments.mean_margin * constant, axis=1)
     )
-    share = mix[:, None, None]
-    dual = (
-        l2[:, None, None] * weights
-        + (1 - share) * data_gradient[..., :-1]
-        + share * delta_x
-    )
+    share = (mix / temperature)[:, None, None]
+    dual = (share * constant[:, :, None]) * moments.mean_x[:, None, :-1]
+    dual -= share * target_x[..., :-1]
+    dual += l2[:, None, None] * coef[..., :-1]
+    dual += (1 - mix)[:, None, None] * data_gradient[..., :-1]
     # The mean loss is nonnegative; below zero it is rounding.
     loss_constant = xp.where(
         loss_constant > 0, loss_constant, xp.zeros_like(loss_constant)
     )
-    return mix * loss_constant + bound_of_gradient(dual, l2)
+    return mix * loss_constant + bound_of_squares(inner(dual, dual), l2)
 
 
-def bound_of_gradient(gradient: Array, l2: Array) -> Array:
-    """Return ||G||^2 / (2 lambda), (B,); inf where lambda is 0."""
-    xp = namespace(gradient)
-    squares = xp.sum(gradient * gradient, axis=(1, 2))
+def bound_of_squares(squares: Array, l2: Array) -> Array:
+    """Return ||G||^2 / (2 lambda) from the squares (B,); inf where lambda is 0."""
+    xp = namespace(squares)
     positive = l2 > 0
     safe = xp.where(positive, l2, xp.ones_like(l2))
     return xp.where(positive, squares / (2 * safe), xp.full_like(squares, xp.inf))

@@ -44,8 +44,11 @@ class Parametrisation(NamedTuple):
 
     def expand(self, coef: Array) -> Array:
         """Return the coefficients of the tempered scores."""
-        full = self.unfold(coef)
-        return full if self.temperature == 1 else full / self.temperature
+        return self.tempered(self.unfold(coef))
+
+    def tempered(self, values: Array) -> Array:
+        """Divide by the temperature."""
+        return values if self.temperature == 1 else values / self.temperature
 
     def contract(self, gradient: Array) -> Array:
         """Return the transpose of `unfold`; also its left inverse on (-g, g)."""
@@ -189,11 +192,13 @@ class SparseDesign(NamedTuple):
         """Multiply by the rows' transpose; sums leave in float64."""
         n_problems, n_classes, n_rows = residual.shape
         flat = residual.reshape(-1, n_rows)
-        product = (self.X.T @ flat.T).T.astype(np.float64, copy=False)
+        n_features = self.X.shape[1]
+        # Laid out class by class, as all else of the coefficients' size.
+        sums = np.empty((flat.shape[0], n_features + self.has_intercept))
+        sums[:, :n_features] = (self.X.T @ flat.T).T
         if self.has_intercept:
-            total = flat.sum(axis=1, keepdims=True, dtype=np.float64)
-            product = np.concatenate([product, total], axis=1)
-        return product.reshape(n_problems, n_classes, -1)
+            sums[:, n_features] = flat.sum(axis=1, dtype=np.float64)
+        return sums.reshape(n_problems, n_classes, -1)
 
     def standardised(self, centre: Array, scale: Array) -> Array:
         """Return the rows centred and scaled, dense."""

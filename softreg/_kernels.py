@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from softreg._arrays import Array, cast, inner_over_classes, namespace, product
+from softreg._arrays import (
+    Array,
+    cast,
+    contiguous,
+    inner_over_classes,
+    namespace,
+    product,
+)
 from softreg._blocks import Block, Sums
 from softreg._design import Design, Operand
 from softreg._losses import Loss, shift_to_top
@@ -178,13 +185,14 @@ def hessian(
     rows = design.standardised(standard.centre, standard.scale)
     if axes is not None:
         rows = product(rows, cast(axes, rows.dtype))
+    columns = contiguous(rows.T)
     n_classes, n_columns = curvature.shape[1], rows.shape[1]
     hessians = []
     for b in range(curvature.shape[0]):
         own = _own_weight(block, b, curvature.dtype)
-        diagonal = product(_spread(curvature[b, :, :] * own, rows).T, rows)
-        outer = _spread(curvature[b, :, :] * xp.sqrt(own * inverse[b, :]), rows)
-        hessian = -product(outer.T, outer)
+        diagonal = product(_spread(curvature[b, :, :] * own, columns), rows)
+        outer = _spread(curvature[b, :, :] * xp.sqrt(own * inverse[b, :]), columns)
+        hessian = -product(outer, outer.T)
         for k in range(n_classes):
             span = slice(k * n_columns, (k + 1) * n_columns)
             hessian[span, span] += diagonal[span, :]
@@ -192,11 +200,11 @@ def hessian(
     return (xp.stack(hessians),), None
 
 
-def _spread(weights: Array, rows: Array) -> Array:
-    """Return `weights_i (x) x_i` of each row, (rows, K P)."""
-    xp = namespace(rows)
-    spread = weights.T[:, :, None] * rows[:, None, :]
-    return xp.reshape(spread, (rows.shape[0], -1))
+def _spread(weights: Array, columns: Array) -> Array:
+    """Return `weights_i (x) x_i` of each row, (K P, rows), from (K, rows), (P, rows)."""
+    xp = namespace(columns)
+    spread = weights[:, None, :] * columns[None, :, :]
+    return xp.reshape(spread, (-1, columns.shape[1]))
 
 
 def moments(block: Block, kept: Any) -> tuple[Sums, Any]:

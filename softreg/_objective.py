@@ -15,7 +15,7 @@ import numpy as np
 from softreg import _kernels as kernels
 from softreg._arrays import Array, namespace, to_numpy
 from softreg._blocks import LocalBlocks, Sums
-from softreg._certificate import Moments, bound_of_gradient, gap_free_intercept
+from softreg._certificate import Moments, bound_of_squares, gap_free_intercept
 from softreg._curvature import Curvature
 from softreg._design import Operand, Parametrisation, Rows
 from softreg._geometry import Geometry
@@ -76,13 +76,11 @@ class Objective:
         operand = self._operand(coef)
         sums, kept = self._reduce(kernels.evaluate, self.loss, operand, keep, size=coef)
         data_loss, full_gradient = sums
-        full_gradient = full_gradient / self.parametrisation.temperature
-        penalised = coef * self._penalty_mask
-        gradient = (
-            self.parametrisation.contract(full_gradient)
-            + self.l2[:, None, None] * penalised
-        )
-        value = data_loss + self.l2 / 2 * inner(penalised, penalised)
+        full_gradient = self.parametrisation.tempered(full_gradient)
+        gradient = coef * self._penalty_mask
+        value = data_loss + self.l2 / 2 * inner(gradient, gradient)
+        gradient *= self.l2[:, None, None]
+        gradient += self.parametrisation.contract(full_gradient)
         gap, balanced = self._gaps(coef, data_loss, full_gradient, gradient)
         rounding = self._rounding(coef)
         state = kept if keep else None
@@ -95,7 +93,7 @@ class Objective:
         its scores by at most about twice itself.
         """
         xp = namespace(coef)
-        sizes = xp.sum(xp.abs(coef) * self.geometry.root_mean_square, axis=2)
+        sizes = xp.abs(coef) @ self.geometry.root_mean_square
         size = xp.max(sizes, axis=1) / self.parametrisation.temperature
         return float(xp.finfo(xp.float64).eps) * (4 + size)
 
@@ -103,7 +101,7 @@ class Objective:
         self, coef: Array, data_loss: Array, full_gradient: Array, gradient: Array
     ) -> tuple[Array, Array]:
         if self.intercept != "free":
-            bound = bound_of_gradient(gradient, self.l2)
+            bound = bound_of_squares(inner(gradient, gradient), self.l2)
             return bound, bound
         gap = gap_free_intercept(
             self.parametrisation.unfold(coef),
@@ -114,7 +112,9 @@ class Objective:
             2 * self.l2 if self.parametrisation.folded else self.l2,
             self.parametrisation.temperature,
         )
-        return gap, bound_of_gradient(gradient[..., :-1], self.l2)
+        excess = gradient[..., -1:]
+        squares = inner(gradient, gradient) - inner(excess, excess)
+        return gap, bound_of_squares(squares, self.l2)
 
     def without_idle_columns(self, coef: Array) -> Array:
         """Return coef with 0 for columns that do not vary, as at any optimum.
@@ -196,17 +196,20 @@ class Objective:
 
     def hessian_product(self, point: Point, direction: Array) -> Array:
         """Return the Hessian at the point times direction, (B, k, P); one pass."""
-        temperature = self.parametrisation.temperature
-        sums, _ = self._reduce(
+        (full_product,), _ = self._reduce(
             kernels.hessian_product,
             self.loss,
-            self._operand(point.coef),
+            self._operand_of(point),
             self._operand(direction),
             size=direction,
             kept=point.kept,
         )
-        product = self.parametrisation.contract(sums[0] / temperature)
-        return product + self.l2[:, None, None] * direction * self._penalty_mask
+        product = direction * self._penalty_mask
+        product *= self.l2[:, None, None]
+        product += self.parametrisation.contract(
+            self.parametrisation.tempered(full_product)
+        )
+        return product
 
     def line(self, point: Point, direction: Array) -> Callable[[Array], Line]:
         """Return the function of steps (B,) along a direction.
@@ -214,7 +217,7 @@ class Objective:
         Where the point has kept its scores, those of the direction are kept too, and a
         trial step reads no row.
         """
-        operand, along = self._operand(point.coef), self._operand(direction)
+        operand, along = self._operand_of(point), self._operand(direction)
         kept = None
         if point.kept is not None:
             _, kept = self._reduce(
@@ -317,6 +320,10 @@ class Objective:
     def _operand(self, coef: Array) -> Operand:
         design: Rows = self.blocks.blocks[0].design
         return design.operand(self.parametrisation.expand(coef))
+
+    def _operand_of(self, point: Point) -> Operand | None:
+        """Return the operand of a point, None where its scores were kept instead."""
+        return self._operand(point.coef) if point.kept is None else None
 
     def _reduce(
         self,

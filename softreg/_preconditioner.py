@@ -38,7 +38,9 @@ class Standardisation(NamedTuple):
         if not self.has_intercept:
             return gradient * self.scale
         bias = gradient[..., -1:]
-        weights = (gradient[..., :-1] - bias * self.centre) * self.scale
+        weights = bias * -self.centre
+        weights += gradient[..., :-1]
+        weights *= self.scale
         return xp.concat([weights, bias], axis=-1)
 
     def push(self, direction: Array) -> Array:
@@ -47,7 +49,7 @@ class Standardisation(NamedTuple):
         if not self.has_intercept:
             return direction * self.scale
         weights = direction[..., :-1] * self.scale
-        shift = xp.sum(weights * self.centre, axis=-1, keepdims=True)
+        shift = weights @ self.centre[:, None]
         return xp.concat([weights, direction[..., -1:] - shift], axis=-1)
 
 
@@ -68,7 +70,7 @@ class DiagonalFactor(NamedTuple):
 
     def solve(self, vectors: Array) -> Array:
         """Return `matrix^-1 vectors`."""
-        return self.whiten(self.whiten(vectors))
+        return vectors / (self.root * self.root)[:, None]
 
     def whiten(self, vectors: Array) -> Array:
         """Return `matrix^-1/2 vectors`."""
@@ -90,7 +92,8 @@ class Shared(NamedTuple):
 
     def solve(self, vectors: Array) -> Array:
         """Solve every class with the problem's factor."""
-        return self.unwhiten(self.whiten(vectors))
+        pairs = zip(self.factors, _rows(self.standard.pull(vectors)), strict=True)
+        return self.standard.push(_each([f.solve(v.T).T for f, v in pairs]))
 
     def whiten(self, gradient: Array) -> Array:
         """Return a gradient in coordinates in which the Hessian is about 1."""
@@ -246,4 +249,6 @@ def _rows(array: Array) -> list[Array]:
 
 
 def _each(arrays: list[Array]) -> Array:
+    if len(arrays) == 1:
+        return arrays[0][None, ...]
     return namespace(arrays[0]).stack(arrays)

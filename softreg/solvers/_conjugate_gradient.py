@@ -44,15 +44,17 @@ def newton_direction(
         # Curvature is positive but for rounding; there the model is exhausted.
         active = active & (curvature > 0)
         length = _quotient(energy, curvature, active)
-        direction = direction + length[:, None, None] * search
-        residual = residual - length[:, None, None] * product
+        direction += length[:, None, None] * search
+        product *= length[:, None, None]
+        residual -= product
         gain = length * energy / 2
         decrease = decrease + gain
         active = active & (n_steps * gain > tol * decrease)
         solved = preconditioner.solve(residual)
         new_energy = inner(residual, solved)
         ratio = _quotient(new_energy, energy, active)
-        search = solved + ratio[:, None, None] * search
+        search *= ratio[:, None, None]
+        search += solved
         energy = new_energy
         active = active & (energy > 0)
     return NewtonStep(direction, decrease, n_steps)

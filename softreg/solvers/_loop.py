@@ -338,9 +338,14 @@ def check_counts(options: Any, *names: str) -> None:
 def largest_entry(gradient: Array) -> np.ndarray:
     """Return the largest absolute entry of each problem's gradient, (B,)."""
     xp = namespace(gradient)
-    return to_numpy(xp.max(xp.abs(gradient), axis=(1, 2)))
+    highest, lowest = xp.max(gradient, axis=(1, 2)), xp.min(gradient, axis=(1, 2))
+    return to_numpy(xp.maximum(highest, -lowest))
 
 
 def inner(left: Array, right: Array) -> Array:
     """Return the inner product of each problem, (B,)."""
-    return namespace(left).sum(left * right, axis=(1, 2))
+    xp = namespace(left)
+    n_problems = left.shape[0]
+    return xp.vecdot(
+        xp.reshape(left, (n_problems, -1)), xp.reshape(right, (n_problems, -1))
+    )
