@@ -169,22 +169,32 @@ def product_dtype(X: Any) -> Any:
 def apply_rows(
     estimator: Any, X: Any, function: Callable[[np.ndarray], np.ndarray]
 ) -> np.ndarray:
-    """Return `function(X @ coef_.T + intercept_)`, block by block of rows."""
+    """Return a function of the scores, block by block of rows.
+
+    It is given `coef_ @ X' + intercept_`, (k, rows): class-major, as in the fit. Its
+    value has a row a row of X.
+    """
     X = _checked_rows(estimator, X, reset=False)
-    coef, intercept = estimator.coef_, estimator.intercept_
+    coef = estimator.coef_
     dtype = (
         coef.dtype if X.dtype in READ_AS_SINGLE else np.result_type(coef, np.float64)
     )
     coef = coef.astype(dtype, copy=False)
+    intercept = np.asarray(estimator.intercept_, dtype=dtype)[..., None]
+
+    def of_rows(rows: Any) -> np.ndarray:
+        rows = rows.astype(dtype, copy=False)
+        scores = safe_sparse_dot(coef, rows.T, dense_output=True)
+        scores += intercept
+        return function(scores)
+
     n_rows, n_features = X.shape
     size = block_rows(n_features, coef.shape[0], np.dtype(dtype).itemsize)
-    out: np.ndarray | None = None
-    for start in range(0, n_rows, size):
-        rows = X[start : start + size].astype(dtype, copy=False)
-        scores = safe_sparse_dot(rows, coef.T, dense_output=True) + intercept
-        part = function(scores.astype(dtype, copy=False))
-        if out is None:
-            out = np.empty((n_rows, *part.shape[1:]), dtype=part.dtype)
-        out[start : start + size] = part
-    assert out is not None
+    first = of_rows(X[:size])
+    if n_rows <= size:
+        return np.ascontiguousarray(first)
+    out = np.empty((n_rows, *first.shape[1:]), dtype=first.dtype)
+    out[:size] = first
+    for start in range(size, n_rows, size):
+        out[start : start + size] = of_rows(X[start : start + size])
     return out

@@ -201,7 +201,7 @@ def hessian(
 
 
 def _spread(weights: Array, columns: Array) -> Array:
-    """Return `weights_i (x) x_i` of each row, (K P, rows), from (K, rows), (P, rows)."""
+    """Return `weights_i (x) x_i` of each row, (K P, rows)."""
     xp = namespace(columns)
     spread = weights[:, None, :] * columns[None, :, :]
     return xp.reshape(spread, (-1, columns.shape[1]))

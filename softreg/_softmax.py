@@ -269,7 +269,7 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):
         """
         check_is_fitted(self)
         two = len(self.classes_) == 2
-        return apply_rows(self, X, lambda scores: scores[:, 0] if two else scores)
+        return apply_rows(self, X, lambda scores: scores[0] if two else scores.T)
 
     def predict(self, X: Any) -> np.ndarray:
         """Return the most probable label of each row.
@@ -289,9 +289,9 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):
             self,
             X,
             lambda scores: (
-                (scores[:, 0] > 0).astype(np.intp)
-                if scores.shape[1] == 1
-                else scores.argmax(axis=1)
+                (scores[0] > 0).astype(np.intp)
+                if len(scores) == 1
+                else scores.argmax(axis=0)
             ),
         )
         return self.classes_[codes]
@@ -310,7 +310,7 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):
             Rows sum to one.
         """
         check_is_fitted(self)
-        return apply_rows(self, X, lambda scores: self._distribution(scores)[1])
+        return apply_rows(self, X, self._proba)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the accuracy on labelled rows.
@@ -356,7 +356,14 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):
             Formed from the scores, never from probabilities that underflow.
         """
         check_is_fitted(self)
-        return apply_rows(self, X, lambda scores: self._distribution(scores)[0])
+
+        def log_proba(scores: np.ndarray) -> np.ndarray:
+            shifted = self._shifted(scores)
+            potential, _ = LOSSES[self.loss].potential_and_proba(shifted)
+            shifted -= potential[:, None, :]
+            return shifted[0].T
+
+        return apply_rows(self, X, log_proba)
 
     def proba_jacobian(self, X: Any) -> np.ndarray:
         """Return the derivatives of the probabilities with respect to the columns of X.
@@ -379,21 +386,24 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):
         coef = coef / coef.dtype.type(self.temperature)
 
         def jacobian(scores: np.ndarray) -> np.ndarray:
-            proba = self._distribution(scores)[1]
+            proba = self._proba(scores)
             weights = coef.astype(proba.dtype, copy=False)
             return proba[:, :, None] * (weights - (proba @ weights)[:, None, :])
 
         return apply_rows(self, X, jacobian)
 
-    def _distribution(self, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return log-probabilities and probabilities of scores (rows, k)."""
-        if scores.shape[1] == 1:
-            scores = np.concatenate([-scores / 2, scores / 2], axis=1)
-        shifted = shift_to_top(
-            (scores / scores.dtype.type(self.temperature)).T[None, :, :]
-        )
-        potential, proba = LOSSES[self.loss].potential_and_proba(shifted)
-        return (shifted - potential[:, None, :])[0].T, proba[0].T
+    def _shifted(self, scores: np.ndarray) -> np.ndarray:
+        """Return tempered scores (1, K, rows), 0 at the top, from (k, rows)."""
+        if len(scores) == 1:
+            scores = np.concatenate([-scores / 2, scores / 2])
+        if self.temperature != 1:
+            scores /= scores.dtype.type(self.temperature)
+        return shift_to_top(scores[None, :, :])
+
+    def _proba(self, scores: np.ndarray) -> np.ndarray:
+        """Return probabilities (rows, K) of scores (k, rows)."""
+        loss = LOSSES[self.loss]
+        return loss.potential_and_proba(self._shifted(scores))[1][0].T
 
     def sparsify(self) -> SoftmaxRegression:
         """Store `coef_` as a sparse CSR matrix; pays where most entries are zero.
