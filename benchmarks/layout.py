@@ -2,7 +2,9 @@
 
     python benchmarks/layout.py
 
-The measurement behind the layout of softreg's blocks; prints ratios of best times.
+The measurements behind the layout of softreg's blocks and behind `product_with_rows`
+(class-major scores as W @ X.T, or as a contiguous (X @ W.T).T); prints ratios of best
+times.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from threadpoolctl import threadpool_limits
 
 REPEATS = 15
 N_ROWS = 16_384
+SHAPES = ((10, 784, 512), (26, 617, 1024), (26, 16, 4096), (7, 54, 4096))
 
 
 def row_major(X: np.ndarray, W: np.ndarray, y: np.ndarray, size: int) -> None:
@@ -41,6 +44,16 @@ def class_major(X: np.ndarray, W: np.ndarray, y: np.ndarray, size: int) -> None:
         z @ rows
 
 
+def from_the_right(X: np.ndarray, W: np.ndarray, y: np.ndarray, size: int) -> None:
+    for start in range(0, len(X), size):
+        np.dot(W, X[start : start + size].T)
+
+
+def from_the_left(X: np.ndarray, W: np.ndarray, y: np.ndarray, size: int) -> None:
+    for start in range(0, len(X), size):
+        np.ascontiguousarray(np.dot(X[start : start + size], W.T).T)
+
+
 def best(function: Callable[..., None], *args: object) -> float:
     seconds = []
     for _ in range(REPEATS):
@@ -52,17 +65,26 @@ def best(function: Callable[..., None], *args: object) -> float:
 
 def main() -> None:
     rng = np.random.default_rng(0)
-    print(f"{'dtype':>8} {'K':>4} {'d':>4} {'rows':>5}  row-major / class-major")
+    print(
+        f"{'dtype':>8} {'K':>4} {'d':>4} {'rows':>5}  row-major / class-major  "
+        "W @ X.T / (X @ W.T).T"
+    )
     for dtype in (np.float64, np.float32):
-        for n_classes, d, size in ((10, 784, 512), (26, 16, 4096), (7, 54, 4096)):
+        for n_classes, d, size in SHAPES:
             X = rng.normal(size=(N_ROWS, d)).astype(dtype)
             W = rng.normal(size=(n_classes, d)).astype(dtype)
             y = rng.integers(0, n_classes, N_ROWS)
             with threadpool_limits(1):
-                ratio = best(row_major, X, W, y, size) / best(
-                    class_major, X, W, y, size
-                )
-            print(f"{dtype.__name__:>8} {n_classes:4} {d:4} {size:5}  {ratio:.2f}")
+                layouts, orders = (
+                    best(one, X, W, y, size) / best(other, X, W, y, size)
+                    for one, other in (
+                        (row_major, class_major), (from_the_right, from_the_left),
+                    )
+                )  # fmt: skip
+            print(
+                f"{dtype.__name__:>8} {n_classes:4} {d:4} {size:5}  {layouts:.2f}"
+                f"{orders:25.2f}"
+            )
 
 
 if __name__ == "__main__":

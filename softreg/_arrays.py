@@ -5,6 +5,7 @@ Everything else computes in the namespace that `namespace` returns.
 
 from __future__ import annotations
 
+import threading
 from typing import Any, NamedTuple
 
 import array_api_compat
@@ -14,6 +15,8 @@ import scipy.linalg
 import scipy.sparse
 
 Array = Any
+# From so many columns on a product with float32 rows is formed rows first.
+MANY_COLUMNS = 48
 
 
 def namespace(*arrays: Array) -> Any:
@@ -63,6 +66,38 @@ def itemsize(array: Array) -> int:
     return int((xp.finfo if floating else xp.iinfo)(array.dtype).bits) // 8
 
 
+class _Scratch(threading.local):
+    """A buffer for each thread."""
+
+    buffer = np.empty(0, dtype=np.uint8)
+
+    def shaped(self, like: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        """Return room for an array of this shape and order, overwritten by the next."""
+        size = like.size * dtype.itemsize
+        if self.buffer.nbytes < size:
+            self.buffer = np.empty(size, dtype=np.uint8)
+        flat = self.buffer[:size].view(dtype)
+        by_column = like.strides[0] < like.strides[1]
+        return (
+            flat.reshape(like.shape[::-1]).T if by_column else flat.reshape(like.shape)
+        )
+
+
+_SCRATCH = _Scratch()
+
+
+def cast_rows(X: Array, dtype: Any) -> Array:
+    """Return a matrix in this dtype, in memory that the thread's next call overwrites.
+
+    The pages of fresh memory take twice as long as the cast itself.
+    """
+    if X.dtype == dtype or not isinstance(X, np.ndarray):
+        return cast(X, dtype)
+    rows = _SCRATCH.shaped(X, np.dtype(dtype))
+    np.copyto(rows, X, casting="unsafe")
+    return rows
+
+
 def contiguous(array: Array) -> Array:
     """Return the array with its last axis contiguous in memory, where that is known."""
     return np.ascontiguousarray(array) if isinstance(array, np.ndarray) else array
@@ -77,6 +112,17 @@ def product(left: Array, right: Array) -> Array:
     if isinstance(left, np.ndarray):
         return np.dot(left, right)
     return left @ right
+
+
+def product_with_rows(left: Array, X: Array) -> Array:
+    """Return `left @ X.T`, C-ordered.
+
+    OpenBLAS reads float32 rows faster from the left (benchmarks/layout.py).
+    """
+    single = isinstance(X, np.ndarray) and X.dtype == np.float32
+    if single and X.shape[1] >= MANY_COLUMNS:
+        return contiguous(np.dot(X, left.T).T)
+    return left @ X.T
 
 
 def inner_over_classes(left: Array, right: Array) -> Array:

@@ -13,7 +13,14 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import scipy.sparse
 
-from softreg._arrays import Array, cast, namespace, product
+from softreg._arrays import (
+    Array,
+    cast,
+    cast_rows,
+    namespace,
+    product,
+    product_with_rows,
+)
 
 
 class Parametrisation(NamedTuple):
@@ -116,14 +123,14 @@ class DenseDesign(NamedTuple):
 
     def loaded(self) -> DenseDesign:
         """Cast, and copy where BLAS could not read the rows as they lie."""
-        X = cast(self.X, self.dtype)
+        X = cast_rows(self.X, self.dtype)
         if isinstance(X, np.ndarray) and X.itemsize not in X.strides:
             X = np.ascontiguousarray(X)
         return self._replace(X=X)
 
     def forward(self, operand: Operand) -> Array:
         """Multiply by the rows."""
-        scores = operand.matrix @ self.X.T
+        scores = product_with_rows(operand.matrix, self.X)
         if operand.intercept is not None:
             scores += operand.intercept
         return namespace(scores).reshape(scores, (*operand.shape, self.X.shape[0]))
