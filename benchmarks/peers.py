@@ -38,7 +38,7 @@ TARGETS = (1e-2, 1e-4, 1e-6, 1e-8)
 TOLERANCES = tuple(10.0**-k for k in range(1, 11))
 CORES = len(os.sched_getaffinity(0))
 # Figures of one fit are repeated where all of a process's fits took at most this.
-SHORT_SECONDS = 60.0
+SHORT_SECONDS = 20.0
 
 Fit = Callable[[Any, np.ndarray, float], tuple[np.ndarray, np.ndarray]]
 
@@ -389,8 +389,8 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--problems", nargs="+", choices=PROBLEMS)
     parser.add_argument("--libraries", nargs="+", choices=LIBRARIES)
-    parser.add_argument("--rounds", type=int)
-    parser.add_argument("--limit", type=float, help="seconds of a process, a quarter")
+    parser.add_argument("--rounds", type=int, help="of the short fits")
+    parser.add_argument("--limit", type=float, help="a quarter of a process's seconds")
     parser.add_argument("--output", type=Path, help="STEM of .csv, .md and .png")
     parser.add_argument("--work", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--enough", type=float, help=argparse.SUPPRESS)
@@ -415,11 +415,12 @@ def main() -> None:
     libraries = installed()
     if options.libraries:
         libraries = {name: libraries[name] for name in options.libraries}
-    table = [row for name in options.problems for row in race(name, libraries, options)]
-    report = tables(table, libraries)
-    print(report)
-    if options.output:
-        save(table, report, libraries, options.output)
+    table: list[dict[str, Any]] = []
+    for name in options.problems:
+        table += race(name, libraries, options)
+        if options.output and table:
+            save(table, tables(table, libraries), libraries, options.output)
+    print(tables(table, libraries))
     return None
 
 

@@ -21,21 +21,46 @@ from softreg._preconditioner import Preconditioner, Shared
 # The side of the Hessian that is factorised to precondition with, whole or on axes.
 MAX_SIDE = 1000
 MIN_AXES = 4
+# What the first Hessian on axes may cost, in passes.
+AXES_PASSES = 3.0
 # How much faster a product of square matrices runs than one with few columns.
 FULL_SPEED = 3.0
 # What a pass over few rows costs besides its products, in operations.
 OVERHEAD = 1e6
 
 
-def n_axes(n_rows: int, n_columns: int) -> int:
+def n_axes(n_rows: int, n_classes: int, n_columns: int) -> int:
     """Return how many axes of the data the coarse Hessian spans; 0 for none.
 
-    `n_rows` is k, that of the coefficients. One row's Hessian is its one block.
+    `n_classes` counts rows of coefficients: one row's Hessian is its one block. As many
+    axes as fit, in size and in time (benchmarks/preconditioners.py).
     """
-    if n_rows == 1 or n_rows * n_columns <= MAX_SIDE:
+    if n_classes == 1 or n_classes * n_columns <= MAX_SIDE:
         return 0
-    axes = min(MAX_SIDE // n_rows, n_columns) - 1
-    return axes if axes >= MIN_AXES else 0
+    axes = min(MAX_SIDE // n_classes, n_columns) - 1
+    a_pass = pass_operations(n_rows, n_classes, n_columns)
+    while axes >= MIN_AXES:
+        side = n_classes * (axes + 1)
+        if hessian_operations(n_rows, side, 1) <= AXES_PASSES * a_pass:
+            return axes
+        axes = axes * 7 // 8
+    return 0
+
+
+def pass_operations(n_rows: int, n_classes: int, n_columns: int) -> float:
+    """Return what a pass takes in operations of products of square matrices."""
+    return FULL_SPEED * (OVERHEAD + 4 * n_rows * n_classes * n_columns)
+
+
+def hessian_step(n_rows: int, side: int, thoroughness: int) -> int:
+    """Return which rows a Hessian of this side is summed over: every step-th."""
+    return max(1, n_rows // (thoroughness * (8 * side + 1000)))
+
+
+def hessian_operations(n_rows: int, side: int, thoroughness: int) -> float:
+    """Return the operations of summing a Hessian over its sample and factorising it."""
+    sampled = n_rows / hessian_step(n_rows, side, thoroughness)
+    return side**2 * (sampled + 2 * side / 3)
 
 
 @dataclass(frozen=True)
@@ -84,23 +109,20 @@ class Curvature:
 
     def cost(self, thoroughness: int) -> float:
         """Return about what `at` costs, in passes."""
-        n_columns = self.penalty.shape[1]
-        a_pass = OVERHEAD + 4 * self.n_rows * self.parametrisation.n_rows * n_columns
+        n_rows, n_columns = self.n_rows, self.penalty.shape[1]
         reads = operations = 0.0
         if self._side:
-            sampled = self.n_rows / self._hessian_step(thoroughness)
+            sampled = n_rows / hessian_step(n_rows, self._side, thoroughness)
             reads += sampled
-            operations += self._side**2 * (sampled + 2 * self._side / 3)
+            operations += hessian_operations(n_rows, self._side, thoroughness)
             operations += sampled * 2 * n_columns * self.geometry.n_axes
         if self.structure != "full":
-            sampled = self.n_rows / self._block_step(thoroughness)
+            sampled = n_rows / self._block_step(thoroughness)
             reads += sampled
             if not self.geometry.diagonal:
                 operations += n_columns**2 * (sampled + 2 * n_columns / 3)
-        return reads / self.n_rows + operations / (a_pass * FULL_SPEED)
-
-    def _hessian_step(self, thoroughness: int) -> int:
-        return max(1, self.n_rows // (thoroughness * (8 * self._side + 1000)))
+        a_pass = pass_operations(n_rows, self.parametrisation.n_rows, n_columns)
+        return reads / n_rows + operations / a_pass
 
     def _block_step(self, thoroughness: int) -> int:
         if self.geometry.diagonal:
@@ -131,14 +153,15 @@ class Curvature:
     def at(self, operand: Operand, kept: Any, thoroughness: int) -> Preconditioner:
         """Return the best preconditioner of this size, from a sample of rows."""
         if self.structure == "full":
-            return self.whole(operand, kept, self._hessian_step(thoroughness))
+            step = hessian_step(self.n_rows, self._side, thoroughness)
+            return self.whole(operand, kept, step)
         grams = self._blocks(operand, kept, self._block_step(thoroughness))
         standard = self.geometry.standard
         block = preconditioner.shared(grams, self.penalty, standard)
         if self.structure == "shared":
             return block
         axes = self.geometry.axes
-        step = self._hessian_step(thoroughness)
+        step = hessian_step(self.n_rows, self._side, thoroughness)
         hessians = self._hessians(operand, kept, step, axes)
         return preconditioner.two_level(block, grams, hessians, self.penalty, axes)
 

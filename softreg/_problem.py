@@ -110,7 +110,7 @@ class Problem:
                 moments.mean_x[0, :],
                 self.intercept,
                 diagonal,
-                0 if diagonal else n_axes(*self.shape),
+                0 if diagonal else n_axes(self.X.shape[0], *self.shape),
             ),
         )
 

@@ -7,6 +7,7 @@ from bank import OPTIONS, Data
 
 from softreg import _preconditioner as preconditioner
 from softreg._arrays import factorise, to_numpy
+from softreg._curvature import n_axes
 from softreg._geometry import leading_axes
 from softreg._preconditioner import Standardisation
 
@@ -105,11 +106,11 @@ def softmax_like(n_classes=4, n_columns=6):
     return hessian, X.T @ (sizes[:, None] * X) / (n_classes - 1), penalty
 
 
-@pytest.mark.parametrize("n_axes", [1, 3, 6])
-def test_two_levels_correct_the_block_along_their_axes(n_axes):
+@pytest.mark.parametrize("count", [1, 3, 6])
+def test_two_levels_correct_the_block_along_their_axes(count):
     rng = np.random.default_rng(1)
     hessian, block, penalty = softmax_like()
-    axes = np.linalg.qr(rng.normal(size=(6, n_axes)))[0]
+    axes = np.linalg.qr(rng.normal(size=(6, count)))[0]
     Q, everyone = np.kron(np.eye(4), axes), np.kron(np.eye(4), np.diag(penalty[0]))
     M = np.kron(np.eye(4), block) + everyone
     standard = Standardisation(np.zeros(6), np.ones(6), has_intercept=False)
@@ -126,7 +127,7 @@ def test_two_levels_correct_the_block_along_their_axes(n_axes):
         + Q @ inverse(Q.T @ (hessian + everyone) @ Q) @ Q.T
     ) @ vector.ravel()
     np.testing.assert_allclose(solver.solve(vector).ravel(), expected, atol=1e-10)
-    if n_axes == 6:
+    if count == 6:
         product = (hessian + everyone) @ expected
         np.testing.assert_allclose(product, vector.ravel(), atol=1e-10)
 
@@ -169,6 +170,16 @@ def test_curvature_kernels_are_parts_of_the_hessian(name, sparse):
         mean = curvature._blocks(operand, kept, 1)[0]
         total = np.einsum("kpkq->pq", blocks) / (k - 1)
         np.testing.assert_allclose(mean, total, atol=1e-12)
+
+
+def test_axes_are_as_many_as_the_rows_pay_for():
+    assert n_axes(1000, 1, 5000) == 0  # one row of coefficients: its block is all
+    assert n_axes(1000, 10, 100) == 0  # the whole Hessian fits
+    assert n_axes(60_000, 10, 785) == 99
+    counts = [n_axes(n, 10, 785) for n in (1000, 4000, 16_000, 64_000)]
+    assert counts == sorted(counts)
+    assert counts[0] < counts[-1]
+    assert n_axes(10_000, 900, 900) == 0
 
 
 def test_leading_axes_carry_nearly_all_that_any_could():
