@@ -1,6 +1,6 @@
 """Time and memory of a fit as n, d and K double, dense and sparse.
 
-    python benchmarks/growth.py [--solver NAME] [--output STEM]
+    python benchmarks/growth.py [--solver NAME] [--doublings N] [--output STEM]
 
 Every fit runs in a process of its own, on generated data, for a fixed number of
 iterations. Seconds are those of one pass over X (the fit's seconds over its passes, so
@@ -26,7 +26,6 @@ BASE = {
     "dense": {"n": 40_000, "d": 100, "K": 10},
     "sparse": {"n": 40_000, "d": 4_000, "K": 10},
 }
-DOUBLINGS = 4
 MAX_ITER = 6
 FIT = """
 import json, sys, threading, time, warnings
@@ -99,6 +98,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--solver", default="auto")
+    parser.add_argument("--doublings", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--output", type=Path, default=Path("growth"))
     options = parser.parse_args()
@@ -108,15 +108,15 @@ def main() -> None:
         "# Growth of a fit", "",
         f"`{command}`, {cores} cores. Milliseconds a pass / peak megabytes beyond the "
         "data.", "",
-        "| X | grows | " + " | ".join(f"x {2**k}" for k in range(DOUBLINGS + 1))
+        "| X | grows | " + " | ".join(f"x {2**k}" for k in range(options.doublings + 1))
         + " | exponent of time / memory |",
-        "|---" * (DOUBLINGS + 4) + "|",
+        "|---" * (options.doublings + 4) + "|",
     ]  # fmt: skip
     print("\n".join(lines), flush=True)
     table: list[dict[str, Any]] = []
     for kind, base in BASE.items():
         for name in ("n", "d", "K"):
-            sizes = [base[name] * 2**k for k in range(DOUBLINGS + 1)]
+            sizes = [base[name] * 2**k for k in range(options.doublings + 1)]
             found = []
             for size in sizes:
                 shape = base | {name: size}

@@ -23,6 +23,7 @@ FIT = """
 import json, sys, time, warnings
 import numpy as np
 from sklearn.datasets import load_digits, load_wine, make_classification
+from sklearn.feature_extraction.text import TfidfVectorizer
 from softreg import SoftmaxRegression
 problems = {"wine": load_wine(return_X_y=True), "digits": load_digits(return_X_y=True)}
 problems["20000 x 50 x 10"] = make_classification(
@@ -34,6 +35,8 @@ try:
     for name in ("letter", "covtype20k", "shuttle", "isolet"):
         X, y = load(name)
         problems[name] = X.astype(np.float64), y
+    texts, y = load("clinc150")
+    problems["clinc150"] = TfidfVectorizer(sublinear_tf=True).fit_transform(texts), y
 except ModuleNotFoundError:
     pass
 warnings.simplefilter("ignore")

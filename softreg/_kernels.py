@@ -66,15 +66,17 @@ def undecided(
 
 
 def _proba(
-    block: Block, design: Design, kept: Any, loss: Loss, operand: Operand
+    block: Block, design: Design, kept: Any, loss: Loss, operand: Operand | None
 ) -> Array:
+    """Return the probabilities as kept, or of the operand, which is then not needed."""
     if kept is not None:
         return kept[1]
+    assert operand is not None
     return loss.potential_and_proba(_scores(block, design, operand))[1]
 
 
 def hessian_product(
-    block: Block, kept: Any, loss: Loss, operand: Operand, along: Operand
+    block: Block, kept: Any, loss: Loss, operand: Operand | None, along: Operand
 ) -> tuple[Sums, Any]:
     design = block.design.loaded()
     curvature, total = loss.curvature(_proba(block, design, kept, loss, operand))
@@ -100,10 +102,16 @@ def line_start(block: Block, kept: Any, along: Operand) -> tuple[Sums, Any]:
 
 
 def line(
-    block: Block, kept: Any, loss: Loss, operand: Operand, along: Operand, steps: Array
+    block: Block,
+    kept: Any,
+    loss: Loss,
+    operand: Operand | None,
+    along: Operand,
+    steps: Array,
 ) -> tuple[Sums, Any]:
     xp = namespace(block.weight)
     if kept is None:
+        assert operand is not None
         design = block.design.loaded()
         kept = _scores(block, design, operand), _way(block, design, along)
     scores, way = kept

@@ -23,6 +23,7 @@ from sklearn.preprocessing import scale
 from threadpoolctl import threadpool_info
 
 from softreg import SoftmaxRegression, solvers
+from softreg._parameters import n_threads
 
 IRIS, Y = load_iris(return_X_y=True)
 # Tenths of centimetres: whole numbers that every integer type holds.
@@ -1104,6 +1105,13 @@ def test_fits_in_worker_processes_are_those_of_this_one(several_blocks):
     remote = parallel(joblib.delayed(fit_coef)(*job) for job in jobs)
     for job, coef in zip(jobs, remote, strict=True):
         np.testing.assert_array_equal(coef, fit_coef(*job))
+
+
+def test_workers_of_joblib_share_the_cores():
+    parallel = joblib.Parallel(n_jobs=2, backend="loky")
+    for n_jobs in (None, -1, 8):
+        share = parallel(joblib.delayed(n_threads)(n_jobs) for _ in range(2))
+        assert sum(share) <= max(2, joblib.cpu_count())
 
 
 @pytest.mark.parametrize("solver", SOLVERS)

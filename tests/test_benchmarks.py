@@ -1,0 +1,51 @@
+"""The benchmarks run, and their tables hold together."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+pytestmark = pytest.mark.slow
+
+
+def run(name, *args):
+    out = subprocess.run(
+        [sys.executable, str(BENCHMARKS / name), *map(str, args)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert out.returncode == 0, out.stderr
+    return out.stdout
+
+
+def test_peers_race_to_the_same_objective(tmp_path):
+    libraries = ["softreg", "scikit-learn newton-cg"]
+    report = run(
+        "peers.py", "--problems", "digits", "--libraries", *libraries,
+        "--rounds", 1, "--limit", 3, "--output", tmp_path / "race",
+    )  # fmt: skip
+    assert report == (tmp_path / "race.md").read_text() + "\n"
+    assert report.count("*geometric mean*") == 4
+    assert (tmp_path / "race.png").stat().st_size > 10_000
+    with (tmp_path / "race.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for library in libraries:
+        gaps = [float(row["gap"]) for row in rows if row["library"] == library]
+        assert min(gaps) < 1e-7
+        assert min(gaps) > -1e-9
+
+
+def test_ratios_answer_a_question(tmp_path):
+    table = run("ratios.py", "predict", "--rounds", 1, "--output", tmp_path / "out.md")
+    assert table == (tmp_path / "out.md").read_text()
+    assert table.count("| predict_proba |") == 4
+
+
+def test_growth_has_an_exponent_a_row(tmp_path):
+    run("growth.py", "--doublings", 1, "--rounds", 1, "--output", tmp_path / "growth")
+    lines = (tmp_path / "growth.md").read_text().splitlines()
+    assert sum(line.startswith(("| dense", "| sparse")) for line in lines) == 6
