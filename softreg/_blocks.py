@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from softreg._arrays import Array, namespace
+from softreg._arrays import Array, keep_freed_memory, namespace
 from softreg._design import Rows, SampledDesign
 from softreg._targets import Targets
 from softreg._threads import SINGLE_BLAS_THREAD
@@ -59,6 +59,7 @@ class Engine:
         self._pool: ThreadPoolExecutor | None = None
 
     def __enter__(self) -> Engine:
+        keep_freed_memory()
         SINGLE_BLAS_THREAD.__enter__()
         if self.n_threads > 1:
             self._pool = ThreadPoolExecutor(self.n_threads - 1)
