@@ -1,8 +1,8 @@
 """Softmax regression that proves its optimum, for scikit-learn."""
 
-from softreg import solvers
+from softreg import functional, solvers
 from softreg._softmax import SoftmaxRegression
 
 __version__ = "0.1.0"
 
-__all__ = ["SoftmaxRegression", "__version__", "solvers"]
+__all__ = ["SoftmaxRegression", "__version__", "functional", "solvers"]

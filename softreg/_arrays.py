@@ -55,6 +55,25 @@ def zeros(shape: tuple[int, ...], reference: Array) -> Array:
     return xp.zeros(shape, dtype=xp.float64, device=device)
 
 
+def as_array(values: Any) -> Array:
+    """Return lists and numbers as NumPy arrays, arrays as they are."""
+    return values if hasattr(values, "shape") else np.asarray(values)
+
+
+def as_floating(values: Any) -> Array:
+    """Return an array of a floating dtype: integers become float64."""
+    array = as_array(values)
+    xp = namespace(array)
+    floating = xp.isdtype(array.dtype, "real floating")
+    return array if floating else xp.astype(array, xp.float64)
+
+
+def identity(size: int, reference: Array) -> Array:
+    """Return the identity matrix in the reference's library, dtype and device."""
+    device = array_api_compat.device(reference)
+    return namespace(reference).eye(size, dtype=reference.dtype, device=device)
+
+
 def cast(array: Array, dtype: Any) -> Array:
     """Return the array in this dtype, itself where it has it already."""
     return namespace(array).astype(array, dtype, copy=False)

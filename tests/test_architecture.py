@@ -12,7 +12,8 @@ import softreg
 ROOT = Path(softreg.__file__).parent
 LAYERS = [
     {"_arrays", "_threads"},
-    {"_losses", "_targets", "_design", "solvers"},
+    {"_projections"},
+    {"_losses", "_targets", "_design", "solvers", "functional"},
     {"_blocks", "_certificate", "_preconditioner"},
     {"_kernels"},
     {"_geometry"},
@@ -92,7 +93,9 @@ def test_importing_softreg_loads_no_extra():
 
 
 def test_public_names_are_fixed():
-    assert softreg.__all__ == ["SoftmaxRegression", "__version__", "solvers"]
+    assert softreg.__all__ == [
+        "SoftmaxRegression", "__version__", "functional", "solvers",
+    ]  # fmt: skip
     assert softreg.solvers.__all__ == ["LBFGS", "NewtonCG", "NewtonCholesky"]
 
 

@@ -5,9 +5,10 @@ import doctest
 import pytest
 
 from softreg import _softmax
+from softreg.functional import _distributions, _losses
 
 
-@pytest.mark.parametrize("module", [_softmax])
+@pytest.mark.parametrize("module", [_softmax, _distributions, _losses])
 def test_docstrings_are_true(module):
     results = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
     assert results.attempted > 0

@@ -1,0 +1,49 @@
+"""Scores as the functions need them: checked, tempered, shifted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from softreg import _projections as projections
+from softreg._arrays import Array, as_floating, namespace
+
+
+def shift_scores(z: Any, axis: int, temperature: float = 1.0) -> Array:
+    """Return tempered scores less their largest along the axis."""
+    temperature = within(
+        temperature, "temperature", "(0, inf)", lambda value: 0 < value < np.inf
+    )
+    z = as_floating(z)
+    shifted = z - namespace(z).max(z, axis=axis, keepdims=True)
+    return shifted if temperature == 1 else shifted / temperature
+
+
+def log_total(shifted: Array, axis: int, *, keepdims: bool = False) -> Array:
+    """Return `log(sum(exp(shifted)))` with the digits of small values.
+
+    The first of the largest entries is left out of the sum and comes back in log1p.
+    """
+    xp = namespace(shifted)
+    first = projections.first_largest(shifted, axis)
+    others = xp.where(first, xp.zeros_like(shifted), xp.exp(shifted))
+    return xp.log1p(xp.sum(others, axis=axis, keepdims=keepdims))
+
+
+def checked_alpha(alpha: Any) -> float:
+    """Return the order of the entropy."""
+    return within(alpha, "alpha", "(0, 2]", lambda value: 0 < value <= 2)
+
+
+def within(
+    value: Any, name: str, allowed: str, inside: Callable[[float], bool]
+) -> float:
+    """Return a number that lies in its interval."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number in {allowed}, got {value!r}.")
+    if not inside(float(value)):
+        raise ValueError(f"{name} must be in {allowed}, got {value!r}.")
+    return float(value)
