@@ -137,9 +137,10 @@ class Curvature:
 
     @property
     def _mean_curvature(self) -> float:
-        """Mean p (1 - p) at the class frequencies, over T^2, as a class sees it."""
-        spread = 1 - float(namespace(self.mean_target).sum(self.mean_target**2))
-        share = spread / self._share
+        """Trace of dp/dz at the class frequencies, over T^2, as a class sees it."""
+        xp = namespace(self.mean_target)
+        curvature, total = self.loss.curvature(self.mean_target[None, :, None])
+        share = float(xp.sum(curvature - curvature**2 / total)) / self._share
         return max(share, 1e-6) / self.parametrisation.temperature**2
 
     @property

@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_consistent_length, validate_data
 from softreg._blocks import Engine, block_rows
 from softreg._design import Parametrisation, csr_view
 from softreg._labels import row_weights, targets_of
-from softreg._losses import LOSSES
+from softreg._losses import loss_of
 from softreg._parameters import (
     INF,
     advising,
@@ -81,7 +81,7 @@ def ingest(estimator: Any, X: Any, y: Any, sample_weight: Any) -> Ingested:
         targets,
         (weight / total)[None, :],
         product_dtype(X),
-        LOSSES[estimator.loss],
+        loss_of(estimator.loss),
         Parametrisation(len(classes), float(estimator.temperature)),
         intercept_of(estimator),
         Engine(n_threads(estimator.n_jobs)),

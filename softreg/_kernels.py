@@ -189,7 +189,7 @@ def hessian(
     xp = namespace(block.weight)
     design = block.design.loaded()
     curvature, total = loss.curvature(_proba(block, design, kept, loss, operand))
-    inverse = 1 / (total + 0 * curvature[:, 0, :])
+    inverse = 1 / (total + 0 * curvature[:, :1, :])
     rows = design.standardised(standard.centre, standard.scale)
     if axes is not None:
         rows = product(rows, cast(axes, rows.dtype))
@@ -199,7 +199,7 @@ def hessian(
     for b in range(curvature.shape[0]):
         own = _own_weight(block, b, curvature.dtype)
         diagonal = product(_spread(curvature[b, :, :] * own, columns), rows)
-        outer = _spread(curvature[b, :, :] * xp.sqrt(own * inverse[b, :]), columns)
+        outer = _spread(curvature[b, :, :] * xp.sqrt(own * inverse[b, ...]), columns)
         hessian = -product(outer, outer.T)
         for k in range(n_classes):
             span = slice(k * n_columns, (k + 1) * n_columns)

@@ -186,8 +186,11 @@ class Objective:
     def separated(self, coef: Array) -> np.ndarray:
         """Return where every row prefers its class to all others together, (B,).
 
-        Then larger coefficients are always better, and without a penalty none are best.
+        Then larger coefficients are always better, and without a penalty none are best;
+        unless a row can have loss 0.
         """
+        if self.loss.reaches_zero:
+            return np.zeros(coef.shape[0], dtype=bool)
         operand = self._operand(coef)
         sums, _ = self._reduce(kernels.undecided, self.loss, operand, size=coef)
         return to_numpy(sums[0]) == 0

@@ -11,7 +11,7 @@ import numpy as np
 from joblib import effective_n_jobs
 from sklearn.utils import check_random_state
 
-from softreg._losses import LOSSES
+from softreg._losses import ORDERS
 from softreg._solve import Solver
 from softreg._threads import SINGLE_BLAS_THREAD
 from softreg.solvers import SOLVERS
@@ -99,13 +99,18 @@ def check_parameters(estimator: Any) -> None:
         value = getattr(estimator, name)
         if not is_flag(value):
             raise refusal(value, f"{name} must be True or False", "Pass a bool.")
-    if not isinstance(estimator.loss, str) or estimator.loss not in LOSSES:
-        raise refusal(
-            estimator.loss,
-            f"loss must be one of {sorted(LOSSES)}",
-            "Other losses are not there yet.",
-        )
+    _check_loss(estimator.loss)
     _check_choices(estimator)
+
+
+def _check_loss(loss: Any) -> None:
+    named = isinstance(loss, str) and loss in ORDERS
+    if not named and not Range(0, 2, "", "", open_low=True).holds(loss):
+        raise refusal(
+            loss,
+            f"loss must be one of {sorted(ORDERS)} or a number in (0, 2]",
+            "The number is the order alpha of the entropy: 1 is softmax, 2 sparsemax.",
+        )
 
 
 def _check_choices(estimator: Any) -> None:

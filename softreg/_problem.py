@@ -115,18 +115,18 @@ class Problem:
         )
 
     def start(self, n_problems: int) -> Array:
-        """Return W = 0 with a free intercept at the centred log class frequencies."""
+        """Return W = 0 with a free intercept that gives the class frequencies."""
         coef = zeros((n_problems, *self.shape), self.weight)
         if self.intercept != "free":
             return coef
         xp = namespace(self.weight)
-        frequency = self.moments.mean_target
-        log = self.parametrisation.temperature * xp.log(frequency)
-        log = log - xp.mean(log, axis=1, keepdims=True)
+        scores = self.loss.scores(self.moments.mean_target)
+        bias = self.parametrisation.temperature * scores
+        bias = bias - xp.mean(bias, axis=1, keepdims=True)
         if self.parametrisation.folded:
-            log = log[:, 1:] - log[:, :1]
-        log = xp.broadcast_to(log[:, :, None], (n_problems, self.shape[0], 1))
-        return xp.concat([coef[..., :-1], log], axis=2)
+            bias = bias[:, 1:] - bias[:, :1]
+        bias = xp.broadcast_to(bias[:, :, None], (n_problems, self.shape[0], 1))
+        return xp.concat([coef[..., :-1], bias], axis=2)
 
 
 def gram_pays(X: Any) -> bool:

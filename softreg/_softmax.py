@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
 from softreg._data import Ingested, apply_rows, ingest
-from softreg._losses import LOSSES, shift_to_top
+from softreg._losses import loss_of, shift_to_top
 from softreg._parameters import solver_of
 from softreg._solve import Solution, solve
 from softreg.solvers._loop import Record
@@ -46,8 +46,11 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):
         Inverse of the regularisation strength, in (0, inf]; `inf` is unpenalised.
     weight_decay : float, default=None
         Lambda of the mean loss, 0 or more; overrides C.
-    loss : {"softmax"}, default="softmax"
-        The cross-entropy of the softmax.
+    loss : {"softmax", "entmax15", "sparsemax"} or float, default="softmax"
+        The Fenchel-Young loss of Tsallis' entropy of order alpha in (0, 2]: 1 is
+        "softmax", the cross-entropy; 1.5 is "entmax15" and 2 "sparsemax", which give
+        classes far below the best a probability of exactly 0 and rows far on the right
+        side no loss; below 1 tails are heavier and outliers in X weigh less.
     temperature : float, default=1.0
         T of the loss and of `predict_proba`; `decision_function` gives `W x + b`.
     label_smoothing : float, default=0.0
@@ -164,7 +167,7 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):
         C: float = 1.0,
         *,
         weight_decay: float | None = None,
-        loss: str = "softmax",
+        loss: str | float = "softmax",
         temperature: float = 1.0,
         label_smoothing: float = 0.0,
         margin: Any = 0.0,
@@ -353,17 +356,14 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):
         Returns
         -------
         log_proba : ndarray of shape (n_samples, n_classes)
-            Formed from the scores, never from probabilities that underflow.
+            For the softmax formed from the scores, never from probabilities that
+            underflow; -inf where another loss gives probability 0.
         """
         check_is_fitted(self)
-
-        def log_proba(scores: np.ndarray) -> np.ndarray:
-            shifted = self._shifted(scores)
-            potential, _ = LOSSES[self.loss].potential_and_proba(shifted)
-            shifted -= potential[:, None, :]
-            return shifted[0].T
-
-        return apply_rows(self, X, log_proba)
+        loss = loss_of(self.loss)
+        return apply_rows(
+            self, X, lambda scores: loss.log_proba(self._shifted(scores))[0].T
+        )
 
     def proba_jacobian(self, X: Any) -> np.ndarray:
         """Return the derivatives of the probabilities with respect to the columns of X.
@@ -384,11 +384,13 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):
         if len(self.classes_) == 2:
             coef = np.concatenate([-coef / 2, coef / 2])
         coef = coef / coef.dtype.type(self.temperature)
+        loss = loss_of(self.loss)
 
         def jacobian(scores: np.ndarray) -> np.ndarray:
-            proba = self._proba(scores)
-            weights = coef.astype(proba.dtype, copy=False)
-            return proba[:, :, None] * (weights - (proba @ weights)[:, None, :])
+            proba = loss.potential_and_proba(self._shifted(scores))[1]
+            curvature, total = loss.curvature(proba)
+            mean = (curvature / total)[0].T @ coef
+            return curvature[0].T[:, :, None] * (coef - mean[:, None, :])
 
         return apply_rows(self, X, jacobian)
 
@@ -402,7 +404,7 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):
 
     def _proba(self, scores: np.ndarray) -> np.ndarray:
         """Return probabilities (rows, K) of scores (k, rows)."""
-        loss = LOSSES[self.loss]
+        loss = loss_of(self.loss)
         return loss.potential_and_proba(self._shifted(scores))[1][0].T
 
     def sparsify(self) -> SoftmaxRegression:

@@ -5,7 +5,7 @@ import scipy.special
 
 from softreg._blocks import Engine
 from softreg._design import Parametrisation
-from softreg._losses import LOSSES
+from softreg._losses import loss_of
 from softreg._problem import Problem
 from softreg._targets import HardTargets, SoftTargets
 
@@ -32,6 +32,11 @@ OPTIONS = {
     },
     "no intercept": {"intercept": "none", "cost": True},
     "penalised intercept": {"intercept": "penalised", "temperature": 2.0},
+    "entmax": {"loss": "entmax15", "temperature": 1.5},
+    "heavy tails": {"loss": 0.6, "weighted": True, "smoothing": 0.1},
+    "order 1.2": {"loss": 1.2, "soft": True, "cost": True},
+    "sparse": {"loss": "sparsemax", "weighted": True},
+    "two sparse": {"loss": "entmax15", "n_classes": 2},
 }  # fmt: skip
 
 
@@ -51,6 +56,7 @@ class Data:
         weighted=False,
         intercept="free",
         offset=0.5,
+        loss="softmax",
     ):
         rng = np.random.default_rng(seed)
         self.X = rng.normal(size=(n_rows, n_features)) + offset
@@ -68,7 +74,7 @@ class Data:
             np.fill_diagonal(self.cost, 0)
         self.n_classes, self.temperature = n_classes, temperature
         self.smoothing, self.intercept = smoothing, intercept
-        self.rng = rng
+        self.rng, self.loss = rng, loss
 
     @property
     def targets(self):
@@ -90,7 +96,7 @@ class Data:
             targets._replace(**convert),
             xp.asarray(weight[None, :]),
             xp.float64 if dtype is None else dtype,
-            LOSSES["softmax"],
+            loss_of(self.loss),
             Parametrisation(self.n_classes, self.temperature),
             self.intercept,
             Engine(n_threads),
@@ -100,6 +106,27 @@ class Data:
         """Return a random point (B, k, P)."""
         shape = self.problem().shape
         return scale * self.rng.normal(size=(n_problems, *shape))
+
+    def potential(self, u):
+        """Return max_p <u, p> - Omega(p) of each row, by bisection on its threshold."""
+        if self.loss == "softmax":
+            return scipy.special.logsumexp(u, axis=1)
+        alpha = {"entmax15": 1.5, "sparsemax": 2.0}.get(self.loss, self.loss)
+        low, high = u.max(axis=1) - 1e3, u.max(axis=1) + 1e3
+        for _ in range(200):
+            middle = (low + high) / 2
+            base = (alpha - 1) * (u - middle[:, None])
+            with np.errstate(divide="ignore"):
+                p = np.where(alpha > 1, np.maximum(base, 0), np.abs(base)) ** (
+                    1 / (alpha - 1)
+                )
+            # Below alpha = 1 the threshold lies above all scores.
+            above = p.sum(axis=1) > 1
+            if alpha < 1:
+                above |= (base <= 0).any(axis=1)
+            low, high = np.where(above, middle, low), np.where(above, high, middle)
+        entropy = ((p**alpha).sum(axis=1) - 1) / (alpha * (alpha - 1))
+        return (u * p).sum(axis=1) - entropy
 
     def oracle(self, coef, l2):
         """Return F at coef (k, P), from its definition in docs/mathematics.md."""
@@ -112,6 +139,6 @@ class Data:
         u = X @ full.T / self.temperature
         if self.cost is not None:
             u = u + q0 @ self.cost
-        losses = scipy.special.logsumexp(u, axis=1) - (u * q).sum(axis=1)
+        losses = self.potential(u) - (u * q).sum(axis=1)
         penalised = coef[:, :-1] if self.intercept == "free" else coef
         return np.average(losses, weights=self.weight) + l2 / 2 * (penalised**2).sum()

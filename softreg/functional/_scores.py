@@ -42,7 +42,7 @@ def within(
     value: Any, name: str, allowed: str, inside: Callable[[float], bool]
 ) -> float:
     """Return a number that lies in its interval."""
-    if not isinstance(value, Real) or isinstance(value, bool):
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number in {allowed}, got {value!r}.")
     if not inside(float(value)):
         raise ValueError(f"{name} must be in {allowed}, got {value!r}.")
