@@ -176,11 +176,15 @@ def solver_of(estimator: Any) -> Solver | None:
 
 
 def n_threads(n_jobs: int | None) -> int:
-    """Return the threads to use; within a joblib worker, its share."""
+    """Return the threads to use; within a joblib worker, its share.
+
+    A positive number is taken at its word, up to the cores.
+    """
     allowed = effective_n_jobs(-1)
-    if n_jobs is None:
-        return min(allowed, SINGLE_BLAS_THREAD.n_usable_threads())
-    return min(effective_n_jobs(n_jobs), allowed)
+    if n_jobs is not None and n_jobs > 0:
+        return min(effective_n_jobs(n_jobs), allowed)
+    share = min(allowed, SINGLE_BLAS_THREAD.n_usable_threads())
+    return share if n_jobs is None else min(effective_n_jobs(n_jobs), share)
 
 
 def intercept_of(estimator: Any) -> str:

@@ -82,8 +82,8 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):
     device : {None, "cpu"}, default=None
         Where to compute; None is where X lives.
     n_jobs : int, default=None
-        Threads for blocks of rows. None: all that the process may use, within a joblib
-        worker its share. The result has the same bits for any number.
+        Threads for blocks of rows. None or -1: all that the process may use, within a
+        joblib worker its share. The result has the same bits for any number.
     random_state : int, RandomState instance or None, default=None
         For solvers that draw rows at random; those above are deterministic.
     verbose : int, default=0
