@@ -28,7 +28,7 @@ def test_peers_race_to_the_same_objective(tmp_path):
         "peers.py", "--problems", "digits", "--libraries", *libraries,
         "--rounds", 1, "--limit", 3, "--output", tmp_path / "race",
     )  # fmt: skip
-    assert report == (tmp_path / "race.md").read_text() + "\n"
+    assert report.endswith((tmp_path / "race.md").read_text() + "\n")
     assert report.count("*geometric mean*") == 4
     assert (tmp_path / "race.png").stat().st_size > 10_000
     with (tmp_path / "race.csv").open() as file:
