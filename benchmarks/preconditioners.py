@@ -60,7 +60,9 @@ def main() -> None:
     texts, y = load("clinc150")
     X = TfidfVectorizer(sublinear_tf=True).fit_transform(texts)
     name = "clinc150 tf-idf, 15000 x 5026, 150 classes, sparse"
-    compare(name, X, y, "Gram matrix", "softreg._problem.gram_pays", lambda X: True)
+    compare(
+        name, X, y, "Gram matrix", "softreg._problem.gram_pays", lambda *shape: True
+    )
     images, y = load("fashion_mnist")
     name = "Fashion-MNIST / 255, 60000 x 784, 10 classes, float64"
     no_axes = "softreg._problem.n_axes"

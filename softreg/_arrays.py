@@ -215,6 +215,15 @@ def one_hot(codes: Array, n_classes: int) -> Array:
     return xp.astype(classes, codes.dtype)[:, None] == codes[None, :]
 
 
+def add_to_diagonal(matrix: Array, values: Array | float) -> Array:
+    """Return a square matrix with values added to its diagonal."""
+    if isinstance(matrix, np.ndarray):
+        lifted = matrix.copy()
+        lifted.flat[:: matrix.shape[0] + 1] += values
+        return lifted
+    return matrix + identity(matrix.shape[0], matrix) * values
+
+
 class TriangularFactor(NamedTuple):
     """Cholesky factor of `diag(scale)^-1 (L L') diag(scale)^-1`, about a given matrix.
 
@@ -257,23 +266,26 @@ def factorise(matrix: Array) -> TriangularFactor:
     diagonal = xp.linalg.diagonal(matrix)
     safe = xp.where(diagonal > 0, diagonal, xp.ones_like(diagonal))
     scale = 1 / xp.sqrt(safe)
-    unit = matrix * scale[:, None] * scale[None, :]
-    eye = xp.eye(
-        matrix.shape[0], dtype=matrix.dtype, device=array_api_compat.device(matrix)
-    )
+    unit = matrix * scale[:, None]
+    unit *= scale
     lift = 16 * float(xp.finfo(matrix.dtype).eps)
     while True:
-        lower = _cholesky(unit + lift * eye)
+        lower = _cholesky(add_to_diagonal(unit, lift))
         if lower is not None:
             return TriangularFactor(lower, scale)
         lift *= 10
 
 
 def _cholesky(matrix: Array) -> Array | None:
-    """Return the lower factor, or None where the matrix is not positive definite."""
+    """Return the lower factor, or None where the matrix is not positive definite.
+
+    The matrix is overwritten where the library can.
+    """
     if isinstance(matrix, np.ndarray):
         try:
-            return scipy.linalg.cholesky(matrix, lower=True, check_finite=False)
+            return scipy.linalg.cholesky(
+                matrix, lower=True, overwrite_a=True, check_finite=False
+            )
         except scipy.linalg.LinAlgError:
             return None
     xp = array_api_compat.array_namespace(matrix)

@@ -14,7 +14,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from softreg._arrays import Array, TriangularFactor, factorise, namespace
+from softreg._arrays import (
+    Array,
+    TriangularFactor,
+    add_to_diagonal,
+    factorise,
+    namespace,
+)
 
 
 class Standardisation(NamedTuple):
@@ -182,7 +188,7 @@ def shared(grams: Sequence[Array], penalty: Array, standard: Standardisation) ->
             safe = xp.where(diagonal > 0, diagonal, xp.ones_like(diagonal))
             factors.append(DiagonalFactor(xp.sqrt(safe)))
         else:
-            factors.append(factorise(_add_to_diagonal(gram, row)))
+            factors.append(factorise(add_to_diagonal(gram, row)))
     return Shared(tuple(factors), standard)
 
 
@@ -192,7 +198,7 @@ def full(hessians: Array, penalty: Array, standard: Standardisation) -> Full:
     factors = []
     for hessian, row in zip(_rows(hessians), _rows(penalty), strict=True):
         n_classes = hessian.shape[0] // row.shape[0]
-        matrix = _add_to_diagonal(hessian, xp.tile(row, (n_classes,)))
+        matrix = add_to_diagonal(hessian, xp.tile(row, (n_classes,)))
         factors.append(factorise(_with_common_shift(matrix, n_classes)))
     return Full(tuple(factors), standard)
 
@@ -237,11 +243,6 @@ def _with_common_shift(hessian: Array, n_classes: int) -> Array:
     mean = xp.mean(diagonal, axis=0)
     lift = xp.eye(mean.shape[0], dtype=hessian.dtype) * (mean / n_classes)
     return hessian + xp.tile(lift, (n_classes, n_classes))
-
-
-def _add_to_diagonal(matrix: Array, diagonal: Array) -> Array:
-    xp = namespace(matrix)
-    return matrix + xp.eye(matrix.shape[0], dtype=matrix.dtype) * diagonal
 
 
 def _rows(array: Array) -> list[Array]:

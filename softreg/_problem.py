@@ -21,7 +21,7 @@ from softreg._blocks import (
     sparse_block_rows,
 )
 from softreg._certificate import Moments
-from softreg._curvature import n_axes
+from softreg._curvature import FULL_SPEED, n_axes
 from softreg._design import Parametrisation, design, rows_of
 from softreg._geometry import Geometry, moments_of
 from softreg._losses import Loss
@@ -29,6 +29,7 @@ from softreg._objective import Objective
 from softreg._targets import Targets
 
 MAX_GRAM_COLUMNS = 6000
+SPARSE_GRAM_PASSES = 10
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class Problem:
     def objective(self, l2: Array) -> Objective:
         """Return the objective of a batch with these penalties (B,)."""
         moments = self.moments
-        diagonal = not gram_pays(self.X)
+        diagonal = not gram_pays(self.X, self.shape[0])
         return Objective(
             self.blocks,
             self.loss,
@@ -129,15 +130,20 @@ class Problem:
         return xp.concat([coef[..., :-1], bias], axis=2)
 
 
-def gram_pays(X: Any) -> bool:
+def gram_pays(X: Any, n_classes: int) -> bool:
     """Return whether the Gram matrix of the columns is in proportion to X.
 
     On tf-idf of 15000 x 5026, stored in 127000 entries, its 25 million made the fit 4.5
-    times slower than their diagonal (benchmarks/preconditioners.py).
+    times slower than their diagonal (benchmarks/preconditioners.py). A sparse pass is
+    short: its Cholesky factor may take as long as so many of them.
     """
     n_rows, n_columns = X.shape
-    stored = X.nnz if scipy.sparse.issparse(X) else n_rows * n_columns
-    return n_columns <= MAX_GRAM_COLUMNS and n_columns**2 <= 4 * stored
+    if n_columns > MAX_GRAM_COLUMNS:
+        return False
+    if not scipy.sparse.issparse(X):
+        return n_columns <= 4 * n_rows
+    affordable = SPARSE_GRAM_PASSES * FULL_SPEED * 4 * X.nnz * n_classes
+    return n_columns**2 <= 4 * X.nnz and n_columns**3 / 3 <= affordable
 
 
 def row_space_pays(X: Any) -> bool:
