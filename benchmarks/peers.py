@@ -327,7 +327,7 @@ def _ratios(groups: dict[str, Any], target: float) -> Iterator[str]:
         )
     # Where softreg itself does not arrive its ratio is 0, and so is the mean.
     means = [
-        geometric_mean(ratios) if min(ratios) > 0 else 0.0
+        0.0 if 0 in ratios else geometric_mean(ratios)
         for ratios in (to_best, to_default)
     ]
     yield f"| {target:.0e} | *geometric mean* | | {means[0]:.2f} | {means[1]:.1f} |"

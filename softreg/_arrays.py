@@ -79,13 +79,6 @@ def cast(array: Array, dtype: Any) -> Array:
     return namespace(array).astype(array, dtype, copy=False)
 
 
-def itemsize(array: Array) -> int:
-    """Return the bytes of an entry."""
-    xp = namespace(array)
-    floating = xp.isdtype(array.dtype, "real floating")
-    return int((xp.finfo if floating else xp.iinfo)(array.dtype).bits) // 8
-
-
 @cache
 def keep_freed_memory() -> None:
     """Let the allocator keep what temporaries free, up to 64 MB, once a process.
@@ -156,14 +149,15 @@ def product_with_rows(left: Array, X: Array) -> Array:
     return left @ X.T
 
 
-def inner_over_classes(left: Array, right: Array) -> Array:
-    """Return `sum_k left[b, k, i] right[b, k, i]` as (B, rows).
+def inner_over_classes(left: Array, right: Array, axis: int = 1) -> Array:
+    """Return the sum of `left * right` over the axis of the classes.
 
     Without the product in memory, which takes as long as the rest of a kernel.
     """
     if isinstance(left, np.ndarray):
-        return np.einsum("bki,bki->bi", left, right)
-    return namespace(left).sum(left * right, axis=1)
+        axes = list(range(left.ndim))
+        return np.einsum(left, axes, right, axes, [i for i in axes if i != axes[axis]])
+    return namespace(left).sum(left * right, axis=axis)
 
 
 def take_class(scores: Array, codes: Array) -> Array:
@@ -228,7 +222,7 @@ class TriangularFactor(NamedTuple):
     """Cholesky factor of `diag(scale)^-1 (L L') diag(scale)^-1`, about a given matrix.
 
     `scale` brings the matrix to unit diagonal first, so that columns in units far
-    apart do not drown each other. Solves run in the dtype of `lower`.
+    apart do not drown each other.
     """
 
     lower: Array
@@ -240,20 +234,12 @@ class TriangularFactor(NamedTuple):
 
     def whiten(self, vectors: Array) -> Array:
         """Return `L^-1 diag(scale) vectors`, a square root of `solve`."""
-        return self._triangular(self.scale[:, None] * vectors, transposed=False)
+        return _solve_lower(self.lower, self.scale[:, None] * vectors, transposed=False)
 
     def unwhiten(self, vectors: Array) -> Array:
         """Return `diag(scale) L^-T vectors`, the transpose of `whiten`."""
-        return self.scale[:, None] * self._triangular(vectors, transposed=True)
-
-    def held_in(self, dtype: Any) -> TriangularFactor:
-        """Return the factor rounded to another dtype."""
-        return self._replace(lower=cast(self.lower, dtype))
-
-    def _triangular(self, vectors: Array, *, transposed: bool) -> Array:
-        rounded = cast(vectors, self.lower.dtype)
-        solved = _solve_lower(self.lower, rounded, transposed=transposed)
-        return cast(solved, vectors.dtype)
+        solved = _solve_lower(self.lower, vectors, transposed=True)
+        return self.scale[:, None] * solved
 
 
 def factorise(matrix: Array) -> TriangularFactor:

@@ -12,9 +12,6 @@ from typing import NamedTuple, Protocol
 from softreg import _projections as projections
 from softreg._arrays import Array, inner_over_classes, namespace
 
-# A row is easy where all classes but one weigh less than this together.
-EASY = 1e-3
-
 
 class Loss(Protocol):
     """A potential with its gradient, the shape of its Hessian, and its inverse."""
@@ -48,22 +45,8 @@ class Softmax:
     reaches_zero = False
 
     def potential_and_proba(self, shifted: Array) -> tuple[Array, Array]:
-        """Return log-sum-exp and softmax.
-
-        Of easy rows the sum of all terms but the largest is formed alone: log(total)
-        would be 0 from a gap of scores of 40 on (Blanchard, Higham & Higham 2021).
-        """
-        xp = namespace(shifted)
-        proba = xp.exp(shifted)
-        total = xp.sum(proba, axis=1, keepdims=True)
-        rest = total - 1
-        easy = rest < EASY
-        if bool(xp.any(easy)):
-            # The sign is -1 for all classes but the largest: no mask as large as both.
-            others = -inner_over_classes(xp.sign(shifted), proba)
-            rest = xp.where(easy, others[:, None, :], rest)
-        proba /= total
-        return xp.log1p(rest)[:, 0, :], proba
+        """Return log-sum-exp and softmax."""
+        return projections.softmax(shifted, 1)
 
     def curvature(self, proba: Array) -> tuple[Array, Array | float]:
         """Return the probabilities: dp/dz = diag(p) - p p'."""

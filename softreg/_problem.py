@@ -133,7 +133,7 @@ class Problem:
 def gram_pays(X: Any, n_classes: int) -> bool:
     """Return whether the Gram matrix of the columns is in proportion to X.
 
-    On tf-idf of 15000 x 5026, stored in 127000 entries, its 25 million made the fit ten
+    On tf-idf of 15000 x 5026, stored in 127000 entries, its 25 million made the fit 11
     times slower than their diagonal (benchmarks/preconditioners.py). A sparse pass is
     short: its Cholesky factor may take as long as so many of them.
     """

@@ -10,20 +10,41 @@ not change with a common shift, and large scores would lose their digits in sums
 
 from __future__ import annotations
 
-from softreg._arrays import Array, cast, namespace
+from softreg._arrays import Array, cast, inner_over_classes, namespace
 
 MAX_NEWTON = 100
+# A row is easy where all classes but one weigh less than this together.
+EASY = 1e-3
 
 
 def project(shifted: Array, alpha: float, axis: int) -> Array:
     """Return P of scores whose largest entry along the axis is 0."""
     if alpha == 1:
-        return _softmax(shifted, axis)
+        return softmax(shifted, axis)[1]
     if alpha == 2:
         return _sparsemax(shifted, axis)
     if alpha == 1.5:
         return _entmax15(shifted, axis)
     return _entmax(shifted, alpha, axis)
+
+
+def softmax(shifted: Array, axis: int) -> tuple[Array, Array]:
+    """Return log-sum-exp, and the softmax.
+
+    Of easy rows the sum of all terms but the largest is formed alone: log(total) would
+    be 0 from a gap of scores of 40 on (Blanchard, Higham & Higham 2021).
+    """
+    xp = namespace(shifted)
+    proba = xp.exp(shifted)
+    total = xp.sum(proba, axis=axis, keepdims=True)
+    rest = xp.squeeze(total, axis=axis) - 1
+    easy = rest < EASY
+    if bool(xp.any(easy)):
+        # The sign is -1 for all classes but the largest: no mask as large as both.
+        others = -inner_over_classes(xp.sign(shifted), proba, axis)
+        rest = xp.where(easy, others, rest)
+    proba /= total
+    return xp.log1p(rest), proba
 
 
 def curvature(proba: Array, alpha: float) -> Array:
@@ -50,26 +71,12 @@ def entropy(proba: Array, alpha: float, axis: int) -> Array:
     return xp.sum(terms, axis=axis) / (alpha * (alpha - 1))
 
 
-def first_largest(scores: Array, axis: int) -> Array:
-    """Return which entry is the largest along the axis, the first where they tie."""
-    xp = namespace(scores)
-    return _counts(scores, axis) - 1 == cast(
-        xp.argmax(scores, axis=axis, keepdims=True), scores.dtype
-    )
-
-
 def top_classes(scores: Array, k: int, axis: int) -> Array:
     """Return which entries are among the k largest; ties go to the first in order."""
     xp = namespace(scores)
     order = xp.argsort(scores, axis=axis, descending=True, stable=True)
     rank = xp.argsort(order, axis=axis, stable=True)
     return rank < k
-
-
-def _softmax(shifted: Array, axis: int) -> Array:
-    xp = namespace(shifted)
-    proba = xp.exp(shifted)
-    return proba / xp.sum(proba, axis=axis, keepdims=True)
 
 
 def _sparsemax(shifted: Array, axis: int) -> Array:

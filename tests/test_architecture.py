@@ -13,8 +13,8 @@ ROOT = Path(softreg.__file__).parent
 LAYERS = [
     {"_arrays", "_threads"},
     {"_projections"},
-    {"_losses", "_targets", "_design", "solvers", "functional"},
-    {"_blocks", "_certificate", "_preconditioner"},
+    {"_losses", "_targets", "_design", "solvers"},
+    {"_blocks", "_certificate", "_preconditioner", "functional"},
     {"_kernels"},
     {"_geometry"},
     {"_curvature"},

@@ -8,7 +8,7 @@ import numpy as np
 
 from softreg import _projections as projections
 from softreg._arrays import Array, as_floating, cast, identity, namespace
-from softreg.functional._scores import checked_alpha, log_total, shift_scores
+from softreg.functional._scores import checked_alpha, shift_scores
 
 
 def softmax(z: Any, *, temperature: float = 1.0, axis: int = -1) -> Array:
@@ -75,7 +75,8 @@ def log_softmax(z: Any, *, temperature: float = 1.0, axis: int = -1) -> Array:
     array([    0., -1000.])
     """
     shifted = shift_scores(z, axis, temperature)
-    return shifted - log_total(shifted, axis, keepdims=True)
+    total = projections.softmax(shifted, axis)[0]
+    return shifted - namespace(shifted).expand_dims(total, axis=axis)
 
 
 def logsumexp(z: Any, *, axis: int = -1) -> Array:
@@ -100,7 +101,7 @@ def logsumexp(z: Any, *, axis: int = -1) -> Array:
     """
     z = as_floating(z)
     top = namespace(z).max(z, axis=axis)
-    return top + log_total(shift_scores(z, axis), axis)
+    return top + projections.softmax(shift_scores(z, axis), axis)[0]
 
 
 def hardmax(z: Any, *, axis: int = -1) -> Array:
@@ -126,7 +127,7 @@ def hardmax(z: Any, *, axis: int = -1) -> Array:
     array([0., 0., 1.])
     """
     z = as_floating(z)
-    return cast(projections.first_largest(z, axis), z.dtype)
+    return cast(projections.top_classes(z, 1, axis), z.dtype)
 
 
 def sparsemax(z: Any, *, axis: int = -1) -> Array:

@@ -8,7 +8,8 @@ import numpy as np
 
 from softreg import _projections as projections
 from softreg._arrays import Array, as_array, as_floating, cast, namespace, one_hot
-from softreg.functional._scores import checked_alpha, log_total, shift_scores, within
+from softreg._losses import loss_of
+from softreg.functional._scores import checked_alpha, shift_scores, within
 
 # Rows of targets may miss a sum of one by their rounding.
 SIMPLEX_ROUNDING = 1e-5
@@ -58,7 +59,8 @@ def cross_entropy(
     shifted, q = _scores_and_target(logits, target, temperature)
     q = _smoothed(q, label_smoothing)
     # <q, log p> row by row: log p is never infinite.
-    losses = log_total(shifted, -1) - namespace(q).sum(q * shifted, axis=-1)
+    total = projections.softmax(shifted, -1)[0]
+    losses = total - namespace(q).sum(q * shifted, axis=-1)
     return _reduced(losses, sample_weight, reduction)
 
 
@@ -155,13 +157,10 @@ def fenchel_young_loss(
     alpha = checked_alpha(alpha)
     shifted, q = _scores_and_target(logits, target)
     xp = namespace(shifted)
+    # The loss of the estimator, which is class-major.
+    potential = loss_of(alpha).potential_and_proba(shifted.T[None, :, :])[0][0, :]
     own = projections.entropy(q, alpha, -1)
-    if alpha == 1:
-        losses = log_total(shifted, -1) - xp.sum(q * shifted, axis=-1) + own
-    else:
-        proba = projections.project(shifted, alpha, -1)
-        losses = xp.sum(shifted * (proba - q), axis=-1)
-        losses = losses - projections.entropy(proba, alpha, -1) + own
+    losses = potential - xp.sum(q * shifted, axis=-1) + own
     # Below zero it is rounding.
     losses = xp.where(losses > 0, losses, xp.zeros_like(losses))
     return _reduced(losses, sample_weight, reduction)
@@ -318,7 +317,7 @@ def focal_loss(
     gamma = within(gamma, "gamma", "[0, inf)", lambda value: 0 <= value < np.inf)
     shifted, target = _scores_and_target(logits, target)
     xp = namespace(shifted)
-    log = shifted - log_total(shifted, -1, keepdims=True)
+    log = shifted - projections.softmax(shifted, -1)[0][:, None]
     terms = (-xp.expm1(log)) ** gamma * -log
     return _reduced(xp.sum(target * terms, axis=-1), sample_weight, reduction)
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from softreg import _projections as projections
 from softreg._arrays import Array, as_floating, namespace
 
 
@@ -20,17 +19,6 @@ def shift_scores(z: Any, axis: int, temperature: float = 1.0) -> Array:
     z = as_floating(z)
     shifted = z - namespace(z).max(z, axis=axis, keepdims=True)
     return shifted if temperature == 1 else shifted / temperature
-
-
-def log_total(shifted: Array, axis: int, *, keepdims: bool = False) -> Array:
-    """Return `log(sum(exp(shifted)))` with the digits of small values.
-
-    The first of the largest entries is left out of the sum and comes back in log1p.
-    """
-    xp = namespace(shifted)
-    first = projections.first_largest(shifted, axis)
-    others = xp.where(first, xp.zeros_like(shifted), xp.exp(shifted))
-    return xp.log1p(xp.sum(others, axis=axis, keepdims=keepdims))
 
 
 def checked_alpha(alpha: Any) -> float:
