@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+from problems import DATA, NotAvailableError, load
 from sklearn.datasets import (
     load_breast_cancer,
     load_digits,
@@ -28,20 +28,18 @@ from sklearn.datasets import (
     load_wine,
     make_classification,
 )
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 from softreg import SoftmaxRegression
 from softreg.solvers import SOLVERS
 
-ROOT = Path(__file__).resolve().parents[1]
 REPEATS = 3
 MAX_ITER = 300
 
 
 def problems(data: Path) -> Iterator[tuple[str, Any, np.ndarray]]:
     """Yield name, X and y."""
-    for load in (load_iris, load_wine, load_breast_cancer, load_digits):
-        yield load.__name__.removeprefix("load_"), *load(return_X_y=True)
+    for built_in in (load_iris, load_wine, load_breast_cancer, load_digits):
+        yield built_in.__name__.removeprefix("load_"), *built_in(return_X_y=True)
     rng = np.random.default_rng(0)
     for n, d, n_classes in (
         (500, 5, 2), (2000, 50, 2), (20_000, 50, 2), (1000, 10, 5), (20_000, 10, 5),
@@ -52,16 +50,11 @@ def problems(data: Path) -> Iterator[tuple[str, Any, np.ndarray]]:
             n_clusters_per_class=1, flip_y=0.2, random_state=0,
         )  # fmt: skip
         yield f"{n} x {d} x {n_classes}", X * 10.0 ** rng.uniform(-2, 2, d), y
-    if not (data / "load.py").exists():
-        return
-    sys.path.insert(0, str(data))
-    from load import load
-
-    for name in ("letter", "covtype20k", "shuttle", "isolet", "khan"):
-        X, y = load(name)
-        yield name, X.astype(np.float64), y
-    texts, y = load("clinc150")
-    yield "clinc150 tf-idf", TfidfVectorizer(sublinear_tf=True).fit_transform(texts), y
+    for name in ("letter", "covtype20k", "shuttle", "isolet", "khan", "clinc150"):
+        try:
+            yield name, *load(name, data)
+        except NotAvailableError:
+            continue
 
 
 def fit(solver: str, X: Any, y: np.ndarray) -> tuple[float, SoftmaxRegression]:
@@ -106,7 +99,7 @@ def rows(data: Path) -> Iterator[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     table = []

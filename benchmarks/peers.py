@@ -405,7 +405,7 @@ def parsed() -> argparse.Namespace:
     quick = options.quick
     options.rounds = options.rounds or (1 if quick else 3)
     options.limit = options.limit or (2.5 if quick else 60.0)
-    everything = [name for name in PROBLEMS if name != "digits"]
+    everything = [name for name in PROBLEMS if name not in ("digits", "khan")]
     options.problems = options.problems or (
         ["digits", "letter", "isolet"] if quick else everything
     )

@@ -10,7 +10,6 @@ axes of the data). Wants the shared data sets; prints seconds, passes, and their
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 import warnings
 from pathlib import Path
@@ -18,11 +17,9 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-from sklearn.feature_extraction.text import TfidfVectorizer
+from problems import DATA, load
 
 from softreg import SoftmaxRegression
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def fit(X: Any, y: np.ndarray) -> tuple[float, SoftmaxRegression]:
@@ -38,7 +35,7 @@ def compare(name: str, X: Any, y: np.ndarray, what: str, target: str, to: Any) -
     ours, model = fit(X, y)
     with patch(target, to):
         other, changed = fit(X, y)
-    print(name)
+    print(f"{name}, {X.shape[0]} x {X.shape[1]}, {len(set(y))} classes")
     for label, seconds, m in (("default", ours, model), (what, other, changed)):
         gap = m.optimality_gap_ / m.objective_
         print(
@@ -50,26 +47,17 @@ def compare(name: str, X: Any, y: np.ndarray, what: str, target: str, to: Any) -
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    parser.add_argument("--data", type=Path, default=DATA)
     data = parser.parse_args().data
-    if not (data / "load.py").exists():
-        sys.exit(f"No shared data sets in {data}. Name their folder with --data.")
-    sys.path.insert(0, str(data))
-    from load import load
-
-    texts, y = load("clinc150")
-    X = TfidfVectorizer(sublinear_tf=True).fit_transform(texts)
-    name = "clinc150 tf-idf, 15000 x 5026, 150 classes, sparse"
-    compare(
-        name, X, y, "Gram matrix", "softreg._problem.gram_pays", lambda *shape: True
-    )
-    images, y = load("fashion_mnist")
-    name = "Fashion-MNIST / 255, 60000 x 784, 10 classes, float64"
-    no_axes = "softreg._problem.n_axes"
-    compare(name, images / 255, y, "without axes", no_axes, lambda *shape: 0)
-    X, y = load("isolet")
-    name = f"isolet, {X.shape[0]} x {X.shape[1]}, {len(set(y))} classes"
-    compare(name, X, y, "without axes", no_axes, lambda *shape: 0)
+    X, y = load("clinc150", data)
+    every = "softreg._problem.gram_pays"
+    compare("clinc150 tf-idf", X, y, "Gram matrix", every, lambda *shape: True)
+    for problem in ("fashion_mnist", "isolet"):
+        X, y = load(problem, data)
+        target, largest = "softreg._problem.n_axes", "softreg._curvature.MAX_SIDE"
+        compare(problem, X, y, "without axes", target, lambda *shape: 0)
+        for side in (500, 1500):
+            compare(problem, X, y, f"axes to a side of {side}", largest, side)
 
 
 if __name__ == "__main__":

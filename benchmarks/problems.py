@@ -33,6 +33,7 @@ PROBLEMS = {
     "isolet": Source("isolet", ("isolet", 1)),
     "shuttle": Source("shuttle", ("shuttle", 1), rows=43_500),
     "clinc150": Source("clinc150", None),
+    "khan": Source("khan", None),
     "fashion_mnist": Source(
         "fashion_mnist", ("Fashion-MNIST", 1), divide=255.0, rows=60_000
     ),

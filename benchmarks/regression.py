@@ -21,24 +21,20 @@ from statistics import median
 ROOT = Path(__file__).resolve().parents[1]
 FIT = """
 import json, sys, time, warnings
-import numpy as np
+from pathlib import Path
 from sklearn.datasets import load_digits, load_wine, make_classification
-from sklearn.feature_extraction.text import TfidfVectorizer
 from softreg import SoftmaxRegression
 problems = {"wine": load_wine(return_X_y=True), "digits": load_digits(return_X_y=True)}
 problems["20000 x 50 x 10"] = make_classification(
     20_000, 50, n_informative=10, n_classes=10, n_clusters_per_class=1, random_state=0
 )
-sys.path.insert(0, sys.argv[1])
-try:
-    from load import load
-    for name in ("letter", "covtype20k", "shuttle", "isolet"):
-        X, y = load(name)
-        problems[name] = X.astype(np.float64), y
-    texts, y = load("clinc150")
-    problems["clinc150"] = TfidfVectorizer(sublinear_tf=True).fit_transform(texts), y
-except ModuleNotFoundError:
-    pass
+sys.path.insert(0, sys.argv[2])
+from problems import NotAvailableError, load
+for name in ("letter", "covtype20k", "shuttle", "isolet", "clinc150"):
+    try:
+        problems[name] = load(name, Path(sys.argv[1]))
+    except NotAvailableError:
+        pass
 warnings.simplefilter("ignore")
 for name, (X, y) in problems.items():
     SoftmaxRegression(max_iter=1).fit(X, y)
@@ -52,7 +48,7 @@ for name, (X, y) in problems.items():
 def fits(tree: Path, data: Path) -> dict[str, tuple[float, float]]:
     """Return seconds and passes of every problem, fitted by one tree's softreg."""
     out = subprocess.run(
-        [sys.executable, "-c", FIT, str(data)],
+        [sys.executable, "-c", FIT, str(data), str(ROOT / "benchmarks")],
         env=os.environ | {"PYTHONPATH": str(tree)},
         cwd=tree,
         capture_output=True,

@@ -5,7 +5,6 @@ Everything else computes in the namespace that `namespace` returns.
 
 from __future__ import annotations
 
-import threading
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -88,38 +87,6 @@ def keep_freed_memory() -> None:
     largest block under 32 MB that was ever freed, so one is freed here, untouched.
     """
     np.empty((1 << 25) - (1 << 16), dtype=np.uint8)
-
-
-class _Scratch(threading.local):
-    """A buffer for each thread."""
-
-    buffer = np.empty(0, dtype=np.uint8)
-
-    def shaped(self, like: np.ndarray, dtype: np.dtype) -> np.ndarray:
-        """Return room for an array of this shape and order, overwritten by the next."""
-        size = like.size * dtype.itemsize
-        if self.buffer.nbytes < size:
-            self.buffer = np.empty(size, dtype=np.uint8)
-        flat = self.buffer[:size].view(dtype)
-        by_column = like.strides[0] < like.strides[1]
-        return (
-            flat.reshape(like.shape[::-1]).T if by_column else flat.reshape(like.shape)
-        )
-
-
-_SCRATCH = _Scratch()
-
-
-def cast_rows(X: Array, dtype: Any) -> Array:
-    """Return a matrix in this dtype, in memory that the thread's next call overwrites.
-
-    The pages of fresh memory take twice as long as the cast itself.
-    """
-    if X.dtype == dtype or not isinstance(X, np.ndarray):
-        return cast(X, dtype)
-    rows = _SCRATCH.shaped(X, np.dtype(dtype))
-    np.copyto(rows, X, casting="unsafe")
-    return rows
 
 
 def contiguous(array: Array) -> Array:

@@ -16,7 +16,6 @@ import scipy.sparse
 from softreg._arrays import (
     Array,
     cast,
-    cast_rows,
     namespace,
     product,
     product_with_rows,
@@ -123,7 +122,7 @@ class DenseDesign(NamedTuple):
 
     def loaded(self) -> DenseDesign:
         """Cast, and copy where BLAS could not read the rows as they lie."""
-        X = cast_rows(self.X, self.dtype)
+        X = cast(self.X, self.dtype)
         if isinstance(X, np.ndarray) and X.itemsize not in X.strides:
             X = np.ascontiguousarray(X)
         return self._replace(X=X)

@@ -7,7 +7,6 @@ from bank import OPTIONS, Data
 
 from softreg import _problem
 from softreg._arrays import (
-    cast_rows,
     inner_over_classes,
     product,
     product_with_rows,
@@ -156,19 +155,6 @@ def test_scores_are_the_same_from_either_side(xp, kind, n_columns):
     assert to_numpy(scores).flags.c_contiguous
     assert to_numpy(scores).dtype == kind
     np.testing.assert_allclose(to_numpy(scores), left @ X.T, atol=1e-4)
-
-
-@pytest.mark.parametrize("order", ["C", "F"])
-def test_rows_are_cast_in_either_order(xp, order):
-    rng = np.random.default_rng(0)
-    for n_rows in (50, 20, 80):  # the buffer is too large, then too small
-        X = np.asarray(rng.integers(0, 255, (n_rows, 7)), dtype=np.uint8, order=order)
-        for kind in (xp.float32, xp.float64):
-            rows = cast_rows(xp.asarray(X), kind)
-            np.testing.assert_array_equal(to_numpy(rows), X)
-            assert rows.dtype == kind
-    same = xp.asarray(rng.normal(size=(3, 2)))
-    assert cast_rows(same, same.dtype) is same
 
 
 def test_scores_too_large_to_keep_are_recomputed(monkeypatch):
