@@ -1,8 +1,15 @@
 """Softmax regression that proves its optimum, for scikit-learn."""
 
 from softreg import functional, solvers
+from softreg._hierarchical import HierarchicalSoftmax
 from softreg._softmax import SoftmaxRegression
 
 __version__ = "0.1.0"
 
-__all__ = ["SoftmaxRegression", "__version__", "functional", "solvers"]
+__all__ = [
+    "HierarchicalSoftmax",
+    "SoftmaxRegression",
+    "__version__",
+    "functional",
+    "solvers",
+]

@@ -65,7 +65,7 @@ def ingest(estimator: Any, X: Any, y: Any, sample_weight: Any) -> Ingested:
             "None. Pass labels (n,) or soft targets (n, K)."
         )
     scratch = copy.copy(estimator)
-    X = _checked_rows(scratch, X, reset=True)
+    X = checked_rows(scratch, X, reset=True)
     with advising("Pass one target, or one row of soft targets, for each row of X."):
         check_consistent_length(X, y)
     weight = row_weights(sample_weight, X.shape[0])
@@ -131,7 +131,7 @@ def _check_scale(
             )
 
 
-def _checked_rows(estimator: Any, X: Any, *, reset: bool) -> Any:
+def checked_rows(estimator: Any, X: Any, *, reset: bool) -> Any:
     """Return X as scikit-learn's checks pass it: any layout, no copy."""
     columns = "" if reset else " Its columns are those of the fit, in that order."
     with advising(f"X must hold finite numbers, a row a sample.{columns}"):
@@ -166,35 +166,52 @@ def product_dtype(X: Any) -> Any:
     return np.float64 if entries <= SMALL_ENTRIES else np.float32
 
 
+class LinearMap(NamedTuple):
+    """Coefficients of rows of one dtype."""
+
+    coef: Any  # (k, d), dense or sparse
+    intercept: np.ndarray  # (k,)
+
+    def of(self, X: Any) -> LinearMap:
+        """Return the map in the dtype of its products with X."""
+        coef, intercept = self
+        single = X.dtype in READ_AS_SINGLE
+        dtype = coef.dtype if single else np.result_type(coef, np.float64)
+        return LinearMap(coef.astype(dtype, copy=False), intercept.astype(dtype))
+
+    def block_rows(self) -> int:
+        """Return how many rows to take at a time."""
+        n_rows, n_features = self.coef.shape
+        return block_rows(n_features, n_rows, self.coef.dtype.itemsize)
+
+    def scores(self, rows: Any) -> np.ndarray:
+        """Return `coef @ rows' + intercept`, (k, rows): class-major, as in the fit."""
+        rows = rows.astype(self.coef.dtype, copy=False)
+        scores = safe_sparse_dot(self.coef, rows.T, dense_output=True)
+        scores += self.intercept[:, None]
+        return scores
+
+
 def apply_rows(
     estimator: Any, X: Any, function: Callable[[np.ndarray], np.ndarray]
 ) -> np.ndarray:
-    """Return a function of the scores, block by block of rows.
+    """Return a function of the scores (k, rows), block by block of rows.
 
-    It is given `coef_ @ X' + intercept_`, (k, rows): class-major, as in the fit. Its
-    value has a row a row of X.
+    Its value has a row a row of X.
     """
-    X = _checked_rows(estimator, X, reset=False)
-    coef = estimator.coef_
-    dtype = (
-        coef.dtype if X.dtype in READ_AS_SINGLE else np.result_type(coef, np.float64)
-    )
-    coef = coef.astype(dtype, copy=False)
-    intercept = np.asarray(estimator.intercept_, dtype=dtype)[..., None]
+    X = checked_rows(estimator, X, reset=False)
+    linear = LinearMap(estimator.coef_, np.asarray(estimator.intercept_)).of(X)
+    return map_rows(X, linear.block_rows(), lambda rows: function(linear.scores(rows)))
 
-    def of_rows(rows: Any) -> np.ndarray:
-        rows = rows.astype(dtype, copy=False)
-        scores = safe_sparse_dot(coef, rows.T, dense_output=True)
-        scores += intercept
-        return function(scores)
 
-    n_rows, n_features = X.shape
-    size = block_rows(n_features, coef.shape[0], np.dtype(dtype).itemsize)
-    first = of_rows(X[:size])
+def map_rows(X: Any, size: int, function: Callable[[Any], np.ndarray]) -> np.ndarray:
+    """Return a function of the rows of X, so many at a time, in one array."""
+    n_rows = X.shape[0]
+    first = function(X[:size])
     if n_rows <= size:
         return np.ascontiguousarray(first)
     out = np.empty((n_rows, *first.shape[1:]), dtype=first.dtype)
     out[:size] = first
     for start in range(size, n_rows, size):
-        out[start : start + size] = of_rows(X[start : start + size])
+        out[start : start + size] = function(X[start : start + size])
     return out

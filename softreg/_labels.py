@@ -42,6 +42,7 @@ def row_weights(sample_weight: Any, n_rows: int) -> np.ndarray:
             f"sample_weight must have one entry a row of X, shape ({n_rows},), got "
             f"shape {weight.shape}. Pass a vector as long as X."
         )
+    _check_weights(weight, "sample_weight")
     return weight
 
 
@@ -65,18 +66,28 @@ def targets_of(
     estimator: Any, y: Any, weight: np.ndarray
 ) -> tuple[np.ndarray, Targets, np.ndarray]:
     """Return the classes, the targets of the rows, and the rows' final weights."""
-    _check_weights(weight, "sample_weight")
     rows = np.asarray(y) if not hasattr(y, "toarray") else y
     if scipy.sparse.issparse(rows) or (rows.ndim == 2 and rows.shape[1] > 1):
         return _soft_targets(estimator, rows, weight)
+    classes, codes, weight = coded(y, weight, estimator.class_weight)
+    cost = _cost_matrix(estimator.margin, len(classes))
+    smoothing = float(estimator.label_smoothing)
+    return classes, HardTargets(codes, len(classes), smoothing, cost), weight
+
+
+def coded(
+    y: Any, weight: np.ndarray, class_weight: Any
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the classes, the code of each row's, and the rows' final weights.
+
+    A class all of whose rows weigh 0 is left out; the codes of such rows mean nothing.
+    """
     with advising("y must hold one label a row, all of one kind (numbers or str)."):
         labels = column_or_1d(y, warn=True)
         labels = check_array(labels, ensure_2d=False, dtype=None, input_name="y")
         check_classification_targets(labels)
         classes, codes = np.unique(labels, return_inverse=True)
-    weight = (
-        weight * _class_weights(estimator.class_weight, classes, codes, weight)[codes]
-    )
+    weight = weight * _class_weights(class_weight, classes, codes, weight)[codes]
     _check_weights(weight, "sample_weight times class_weight")
     present = np.bincount(codes, weight, minlength=len(classes)) > 0
     # A weight of 0 removes a row, and with all its rows a class.
@@ -89,9 +100,7 @@ def targets_of(
             "y must have at least two classes, got one class only: "
             f"{classes.tolist()[0]!r}. Check the labels and the weights."
         )
-    cost = _cost_matrix(estimator.margin, len(classes))
-    smoothing = float(estimator.label_smoothing)
-    return classes, HardTargets(codes, len(classes), smoothing, cost), weight
+    return classes, codes, weight
 
 
 def _class_weights(

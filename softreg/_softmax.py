@@ -6,14 +6,13 @@ import warnings
 from typing import Any
 
 import numpy as np
-import scipy.sparse
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.validation import check_is_fitted
 
-from softreg._data import Ingested, apply_rows, ingest
-from softreg._losses import loss_of, shift_to_top
+from softreg._data import Ingested, ingest
+from softreg._losses import Loss, loss_of
 from softreg._parameters import solver_of
+from softreg._prediction import LinearSoftmaxMixin
 from softreg._solve import Solution, solve
 from softreg.solvers._loop import Record
 
@@ -27,7 +26,7 @@ HISTORY = (
 )
 
 
-class SoftmaxRegression(ClassifierMixin, BaseEstimator):
+class SoftmaxRegression(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator):
     """Multinomial logistic regression with L2 weight decay and a proven optimum.
 
     The model is `P(y = k | x) = softmax((W x + b) / T)_k`. The fit minimises
@@ -152,10 +151,6 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):
            [1., 0., 0.]])
     """
 
-    classes_: np.ndarray
-    coef_: Any
-    intercept_: np.ndarray
-
     _doc_link_module = "softreg"
     _doc_link_template = (
         "https://softreg.readthedocs.io/en/stable/api/"
@@ -243,197 +238,29 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):
             max_iter=self.max_iter,
             coef=_warm_coef(self, data) if self.warm_start else None,
             dtype=data.dtype,
-            watch=[_print_progress] if self.verbose else [],
+            watch=[print_progress] if self.verbose else [],
         )
-        self.__dict__.update(_attributes(data, solution))
+        self.__dict__.update(attributes_of(data, solution))
         if data.feature_names_in is None:
             self.__dict__.pop("feature_names_in_", None)
         if not self.converged_:
             warnings.warn(
-                _explanation(self, solution.reason[0], float(solution.reached[0])),
+                explanation(self, solution.reason[0], float(solution.reached[0])),
                 ConvergenceWarning,
                 stacklevel=2,
             )
         return self
 
-    def decision_function(self, X: Any) -> np.ndarray:
-        """Return the scores `W x + b`.
+    @property
+    def _loss(self) -> Loss:
+        return loss_of(self.loss)
 
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-            Data.
-
-        Returns
-        -------
-        scores : ndarray of shape (n_samples, n_classes) or (n_samples,)
-            A column a class; for two classes the score of `classes_[1]` against
-            `classes_[0]`.
-        """
-        check_is_fitted(self)
-        two = len(self.classes_) == 2
-        return apply_rows(self, X, lambda scores: scores[0] if two else scores.T)
-
-    def predict(self, X: Any) -> np.ndarray:
-        """Return the most probable label of each row.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-            Data.
-
-        Returns
-        -------
-        labels : ndarray of shape (n_samples,)
-            Labels from `classes_`.
-        """
-        check_is_fitted(self)
-        codes = apply_rows(
-            self,
-            X,
-            lambda scores: (
-                (scores[0] > 0).astype(np.intp)
-                if len(scores) == 1
-                else scores.argmax(axis=0)
-            ),
-        )
-        return self.classes_[codes]
-
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """Return the probabilities `softmax((W x + b) / T)`.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-            Data.
-
-        Returns
-        -------
-        proba : ndarray of shape (n_samples, n_classes)
-            Rows sum to one.
-        """
-        check_is_fitted(self)
-        return apply_rows(self, X, self._proba)
-
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Return the accuracy on labelled rows.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-            Data.
-        y : array-like of shape (n_samples,)
-            Labels.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows.
-
-        Returns
-        -------
-        accuracy : float
-            Share of the rows (by weight) whose label is predicted.
-
-        Raises
-        ------
-        ValueError
-            For soft targets, which have no accuracy.
-        """
-        if np.ndim(y) == 2 and np.shape(y)[1] > 1:
-            raise ValueError(
-                f"y must be labels (n,) to be scored, got shape {np.shape(y)}. For "
-                "soft targets pass y.argmax(axis=1), or a scorer of your own, as of "
-                "-(y * model.predict_log_proba(X)).sum(axis=1).mean()."
-            )
-        return super().score(X, y, sample_weight)
-
-    def predict_log_proba(self, X: Any) -> np.ndarray:
-        """Return the logarithms of the probabilities, finite wherever the scores are.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-            Data.
-
-        Returns
-        -------
-        log_proba : ndarray of shape (n_samples, n_classes)
-            For the softmax formed from the scores, never from probabilities that
-            underflow; -inf where another loss gives probability 0.
-        """
-        check_is_fitted(self)
-        loss = loss_of(self.loss)
-        return apply_rows(
-            self, X, lambda scores: loss.log_proba(self._shifted(scores))[0].T
-        )
-
-    def proba_jacobian(self, X: Any) -> np.ndarray:
-        """Return the derivatives of the probabilities with respect to the columns of X.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-            Data.
-
-        Returns
-        -------
-        jacobian : ndarray of shape (n_samples, n_classes, n_features)
-            `dp_k / dx_j`, in probability per unit of the column; sums to zero over the
-            classes.
-        """
-        check_is_fitted(self)
-        coef = self.coef_.toarray() if scipy.sparse.issparse(self.coef_) else self.coef_
-        if len(self.classes_) == 2:
-            coef = np.concatenate([-coef / 2, coef / 2])
-        coef = coef / coef.dtype.type(self.temperature)
-        loss = loss_of(self.loss)
-
-        def jacobian(scores: np.ndarray) -> np.ndarray:
-            proba = loss.potential_and_proba(self._shifted(scores))[1]
-            curvature, total = loss.curvature(proba)
-            mean = (curvature / total)[0].T @ coef
-            return curvature[0].T[:, :, None] * (coef - mean[:, None, :])
-
-        return apply_rows(self, X, jacobian)
-
-    def _shifted(self, scores: np.ndarray) -> np.ndarray:
-        """Return tempered scores (1, K, rows), 0 at the top, from (k, rows)."""
-        if len(scores) == 1:
-            scores = np.concatenate([-scores / 2, scores / 2])
-        if self.temperature != 1:
-            scores /= scores.dtype.type(self.temperature)
-        return shift_to_top(scores[None, :, :])
-
-    def _proba(self, scores: np.ndarray) -> np.ndarray:
-        """Return probabilities (rows, K) of scores (k, rows)."""
-        loss = loss_of(self.loss)
-        return loss.potential_and_proba(self._shifted(scores))[1][0].T
-
-    def sparsify(self) -> SoftmaxRegression:
-        """Store `coef_` as a sparse CSR matrix; pays where most entries are zero.
-
-        Returns
-        -------
-        self : SoftmaxRegression
-            The estimator; `fit` makes `coef_` dense again.
-        """
-        check_is_fitted(self)
-        self.coef_ = scipy.sparse.csr_matrix(self.coef_)
-        return self
-
-    def densify(self) -> SoftmaxRegression:
-        """Store `coef_` as an ndarray, as `fit` leaves it.
-
-        Returns
-        -------
-        self : SoftmaxRegression
-            The estimator.
-        """
-        check_is_fitted(self)
-        if scipy.sparse.issparse(self.coef_):
-            self.coef_ = self.coef_.toarray()
-        return self
+    @property
+    def _temperature(self) -> float:
+        return self.temperature
 
 
-def _attributes(data: Ingested, solution: Solution) -> dict[str, Any]:
+def attributes_of(data: Ingested, solution: Solution) -> dict[str, Any]:
     """Return every fitted attribute."""
     coef = solution.coef[0, ...].astype(data.dtype)
     n_features = data.n_features_in
@@ -491,7 +318,8 @@ def _warm_coef(estimator: SoftmaxRegression, data: Ingested) -> np.ndarray | Non
     return (coef[1:] - coef[:1] if len(coef) == 2 else coef)[None, ...]
 
 
-def _print_progress(row: Record) -> None:
+def print_progress(row: Record) -> None:
+    """Print one line of a fit."""
     print(
         f"iteration {row.iteration:4d}  objective {row.objective:.8g}  "
         f"proven gap {row.optimality_gap:.2e}  passes {row.passes:.0f}  "
@@ -500,7 +328,7 @@ def _print_progress(row: Record) -> None:
     )
 
 
-def _explanation(estimator: SoftmaxRegression, reason: str, reached: float) -> str:
+def explanation(estimator: SoftmaxRegression, reason: str, reached: float) -> str:
     """Return the text of the one warning: what stopped, how far it got, what to do."""
     if reason == "separated":
         return (

@@ -11,7 +11,7 @@ import softreg
 
 ROOT = Path(softreg.__file__).parent
 LAYERS = [
-    {"_arrays", "_threads"},
+    {"_arrays", "_threads", "_trees"},
     {"_projections"},
     {"_losses", "_targets", "_design", "solvers"},
     {"_blocks", "_certificate", "_preconditioner", "functional"},
@@ -24,21 +24,28 @@ LAYERS = [
     {"_parameters"},
     {"_labels"},
     {"_data"},
-    {"_softmax"},
+    {"_prediction"},
+    {"_softmax", "_descent"},
+    {"_hierarchical"},
     {"__init__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+# fmt: off
 OWNERS = {
     "cupy": {"_arrays"},
     "cupyx": {"_arrays"},
     "torch": {"_arrays"},
     "threadpoolctl": {"_threads"},
     "joblib": {"_parameters"},
-    "sklearn": {"_parameters", "_labels", "_data", "_softmax"},
+    "sklearn": {
+        "_parameters", "_labels", "_data", "_prediction", "_softmax", "_hierarchical",
+        "_robust", "_large_margin",
+    },
     "matplotlib": set(),
     "pandas": set(),
     "dask": set(),
 }
+# fmt: on
 FILES = sorted(ROOT.rglob("*.py"))
 
 
@@ -94,7 +101,8 @@ def test_importing_softreg_loads_no_extra():
 
 def test_public_names_are_fixed():
     assert softreg.__all__ == [
-        "SoftmaxRegression", "__version__", "functional", "solvers",
+        "HierarchicalSoftmax", "SoftmaxRegression",
+        "__version__", "functional", "solvers",
     ]  # fmt: skip
     assert softreg.solvers.__all__ == ["LBFGS", "NewtonCG", "NewtonCholesky"]
 

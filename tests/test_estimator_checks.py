@@ -9,7 +9,11 @@ from sklearn.utils.estimator_checks import (
     parametrize_with_checks,
 )
 
-from softreg import SoftmaxRegression, solvers
+from softreg import (
+    HierarchicalSoftmax,
+    SoftmaxRegression,
+    solvers,
+)
 
 NO_INTERCEPT = SoftmaxRegression(fit_intercept=False)
 
@@ -31,6 +35,9 @@ def _array_api(monkeypatch):
         SoftmaxRegression(weight_decay=1e-2),
         SoftmaxRegression(class_weight="balanced"),
         SoftmaxRegression(n_jobs=1),
+        HierarchicalSoftmax(),
+        HierarchicalSoftmax(LogisticRegression(), tree="huffman"),
+        HierarchicalSoftmax(SoftmaxRegression(class_weight="balanced")),
     ]
 )
 def test_scikit_learn_check(estimator, check):

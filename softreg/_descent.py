@@ -1,0 +1,191 @@
+"""From the classifiers at the nodes of a tree to the probabilities of its classes.
+
+Log-probabilities are class-major, `(arity, rows)`, and are added along a path: a
+product of many probabilities would underflow.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import scipy.sparse
+
+from softreg._data import LinearMap
+from softreg._prediction import LinearSoftmaxMixin
+from softreg._trees import Node, Tree
+
+# Entries of the classes' log-probabilities that are formed at a time.
+BLOCK_ENTRIES = 1 << 20
+
+
+class Nodes(Protocol):
+    """The classifiers of a tree, parents first."""
+
+    def of(self, X: Any) -> Nodes:
+        """Return the nodes in the dtype for rows of X."""
+
+    def block_rows(self) -> int:
+        """Return how many rows to take at a time."""
+
+    def every(self, rows: Any) -> list[np.ndarray]:
+        """Return the log-probabilities of the children of every node."""
+
+    def one(self, index: int, rows: Any) -> np.ndarray:
+        """Return the log-probabilities of the children of one node."""
+
+
+class AnyNodes(NamedTuple):
+    """Classifiers that are asked one by one."""
+
+    estimators: list[Any]
+
+    def of(self, X: Any) -> AnyNodes:
+        """Return them as they are: each has its own dtype."""
+        return self
+
+    def block_rows(self) -> int:
+        """Return the rows that keep the probabilities in proportion."""
+        n_outputs = sum(len(estimator.classes_) for estimator in self.estimators)
+        return max(1, BLOCK_ENTRIES // n_outputs)
+
+    def every(self, rows: Any) -> list[np.ndarray]:
+        """Ask each."""
+        return [self.one(index, rows) for index in range(len(self.estimators))]
+
+    def one(self, index: int, rows: Any) -> np.ndarray:
+        """Ask one."""
+        with np.errstate(divide="ignore"):  # the logarithm of a probability of 0
+            return self.estimators[index].predict_log_proba(rows).T
+
+
+@dataclass(frozen=True)
+class LinearNodes:
+    """Linear models of this package: the scores of all nodes are one product."""
+
+    estimators: list[LinearSoftmaxMixin]
+    maps: list[LinearMap]
+
+    def of(self, X: Any) -> LinearNodes:
+        """Cast the coefficients."""
+        return replace(self, maps=[linear.of(X) for linear in self.maps])
+
+    @cached_property
+    def stacked(self) -> LinearMap:
+        """The coefficients of all nodes in one array."""
+        return LinearMap(
+            np.concatenate([_dense(linear.coef) for linear in self.maps]),
+            np.concatenate([linear.intercept for linear in self.maps]),
+        )
+
+    def block_rows(self) -> int:
+        """Return the rows that suit the product."""
+        return self.stacked.block_rows()
+
+    def every(self, rows: Any) -> list[np.ndarray]:
+        """Form all scores, then the log-probabilities at each node."""
+        scores = self.stacked.scores(rows)
+        cuts = np.cumsum([len(linear.intercept) for linear in self.maps])[:-1]
+        parts = np.split(scores, cuts)
+        return [
+            e.log_proba_of(own) for e, own in zip(self.estimators, parts, strict=True)
+        ]
+
+    def one(self, index: int, rows: Any) -> np.ndarray:
+        """Form the scores of one node."""
+        return self.estimators[index].log_proba_of(self.maps[index].scores(rows))
+
+
+def _dense(coef: Any) -> np.ndarray:
+    return coef.toarray() if scipy.sparse.issparse(coef) else coef
+
+
+def nodes_of(estimators: list[Any]) -> Nodes:
+    """Return the classifiers of a tree as its nodes."""
+    if not all(isinstance(e, LinearSoftmaxMixin) for e in estimators):
+        return AnyNodes(estimators)
+    maps = [LinearMap(e.coef_, np.asarray(e.intercept_)) for e in estimators]
+    return LinearNodes(estimators, maps)
+
+
+def all_leaves(tree: Tree, nodes: Nodes, rows: Any) -> np.ndarray:
+    """Return the log-probabilities of all classes, (rows, K)."""
+    every = nodes.every(rows)
+    leaves = np.empty((len(tree.order), rows.shape[0]), dtype=every[0].dtype)
+    reached: dict[int, Any] = {0: 0.0}
+    for index, (node, log_proba) in enumerate(zip(tree.nodes, every, strict=True)):
+        total = log_proba + reached.pop(index)
+        leaves[tree.order[node.starts_of_leaves]] = total[node.leaves]
+        for place in node.inner.tolist():
+            reached[node.children[place]] = total[place]
+    return leaves.T
+
+
+class Best:
+    """The best leaves of some rows so far, and the nodes they have yet to open."""
+
+    def __init__(self, tree: Tree, n_rows: int, k: int) -> None:
+        self.tree = tree
+        self.log_proba = np.full((n_rows, k), -np.inf)
+        self.codes = np.full((n_rows, k), len(tree.order))
+        self.waiting = np.full((n_rows, len(tree.nodes)), -np.inf)
+        self.waiting[:, 0] = 0.0
+
+    def next_nodes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the rows that may still find better, and the node each has to open.
+
+        A path only loses probability: what waits below the worst of the best is
+        hopeless.
+        """
+        nodes = np.argmax(self.waiting, axis=1)
+        bound = np.take_along_axis(self.waiting, nodes[:, None], axis=1)[:, 0]
+        hopeful = np.flatnonzero((bound >= self.log_proba[:, -1]) & (bound > -np.inf))
+        return hopeful, nodes[hopeful]
+
+    def open(self, index: int, rows: np.ndarray, log_proba: np.ndarray) -> None:
+        """Take note of what a node says of some rows, (arity, rows)."""
+        node = self.tree.nodes[index]
+        total = log_proba + self.waiting[rows, index]
+        self.waiting[rows, index] = -np.inf
+        for place in node.inner.tolist():
+            self.waiting[rows, node.children[place]] = total[place]
+        self._merge(node, rows, total[node.leaves].T)
+
+    def _merge(self, node: Node, rows: np.ndarray, log_proba: np.ndarray) -> None:
+        codes = np.broadcast_to(self.tree.order[node.starts_of_leaves], log_proba.shape)
+        values = np.concatenate([self.log_proba[rows], log_proba], axis=1)
+        codes = np.concatenate([self.codes[rows], codes], axis=1)
+        k = self.codes.shape[1]
+        # Ties go to the class that comes first, as in an argmax.
+        order = np.lexsort((codes, -values), axis=1)[:, :k]
+        self.log_proba[rows] = np.take_along_axis(values, order, axis=1)
+        self.codes[rows] = np.take_along_axis(codes, order, axis=1)
+
+    def fill(self) -> None:
+        """Name classes of probability 0 where fewer than k have a positive one."""
+        n_classes = len(self.tree.order)
+        for row in np.flatnonzero((self.codes == n_classes).any(axis=1)).tolist():
+            open_places = self.codes[row] == n_classes
+            rest = np.setdiff1d(np.arange(n_classes), self.codes[row])
+            self.codes[row, open_places] = rest[: open_places.sum()]
+
+
+def best_leaves(
+    tree: Tree, nodes: Nodes, rows: Any, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the codes and log-probabilities of the k best classes, (rows, k).
+
+    A best-first search of all rows at once: in each round every row opens the most
+    probable of its waiting nodes, and rows that open the same one share a product.
+    """
+    best = Best(tree, rows.shape[0], k)
+    while True:
+        hopeful, chosen = best.next_nodes()
+        if not len(hopeful):
+            best.fill()
+            return best.codes, best.log_proba
+        for index in np.unique(chosen).tolist():
+            own = hopeful[chosen == index]
+            best.open(index, own, nodes.one(index, rows[own]))

@@ -1,0 +1,214 @@
+"""What fitted linear models share: scores, probabilities and labels of new rows."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+import scipy.sparse
+from sklearn.utils.validation import check_is_fitted
+
+from softreg._data import apply_rows
+from softreg._losses import Loss, shift_to_top
+
+
+class LinearSoftmaxMixin:
+    """Prediction from `classes_`, `coef_` and `intercept_`.
+
+    A class that uses it has the loss whose projection gives the probabilities as
+    `_loss`, and its `_temperature`. It stands before `ClassifierMixin`.
+    """
+
+    classes_: np.ndarray
+    coef_: Any
+    intercept_: np.ndarray
+
+    @property
+    def _loss(self) -> Loss:
+        raise NotImplementedError
+
+    @property
+    def _temperature(self) -> float:
+        raise NotImplementedError
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Return the scores `W x + b`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Data.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples, n_classes) or (n_samples,)
+            A column a class; for two classes the score of `classes_[1]` against
+            `classes_[0]`.
+        """
+        check_is_fitted(self)
+        return apply_rows(self, X, self._decision)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return the most probable label of each row.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Data.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+            Labels from `classes_`.
+        """
+        check_is_fitted(self)
+        codes = apply_rows(
+            self,
+            X,
+            lambda scores: (
+                (scores[0] > 0).astype(np.intp)
+                if len(scores) == 1
+                else scores.argmax(axis=0)
+            ),
+        )
+        return self.classes_[codes]
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Return the probabilities `softmax((W x + b) / T)`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Data.
+
+        Returns
+        -------
+        proba : ndarray of shape (n_samples, n_classes)
+            Rows sum to one.
+        """
+        check_is_fitted(self)
+        return apply_rows(self, X, self._proba)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the accuracy on labelled rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Data.
+        y : array-like of shape (n_samples,)
+            Labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        accuracy : float
+            Share of the rows (by weight) whose label is predicted.
+
+        Raises
+        ------
+        ValueError
+            For soft targets, which have no accuracy.
+        """
+        if np.ndim(y) == 2 and np.shape(y)[1] > 1:
+            raise ValueError(
+                f"y must be labels (n,) to be scored, got shape {np.shape(y)}. For "
+                "soft targets pass y.argmax(axis=1), or a scorer of your own, as of "
+                "-(y * model.predict_log_proba(X)).sum(axis=1).mean()."
+            )
+        return super().score(X, y, sample_weight)  # type: ignore[misc]
+
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Return the logarithms of the probabilities, finite wherever the scores are.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Data.
+
+        Returns
+        -------
+        log_proba : ndarray of shape (n_samples, n_classes)
+            For the softmax formed from the scores, never from probabilities that
+            underflow; -inf where another loss gives probability 0.
+        """
+        check_is_fitted(self)
+        return apply_rows(self, X, lambda scores: self.log_proba_of(scores).T)
+
+    def proba_jacobian(self, X: Any) -> np.ndarray:
+        """Return the derivatives of the probabilities with respect to the columns of X.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Data.
+
+        Returns
+        -------
+        jacobian : ndarray of shape (n_samples, n_classes, n_features)
+            `dp_k / dx_j`, in probability per unit of the column; sums to zero over the
+            classes.
+        """
+        check_is_fitted(self)
+        coef = self.coef_.toarray() if scipy.sparse.issparse(self.coef_) else self.coef_
+        if len(coef) == 1:
+            coef = np.concatenate([-coef / 2, coef / 2])
+        coef = coef / coef.dtype.type(self._temperature)
+        loss = self._loss
+
+        def jacobian(scores: np.ndarray) -> np.ndarray:
+            proba = loss.potential_and_proba(self._shifted(scores))[1]
+            curvature, total = loss.curvature(proba)
+            mean = (curvature / total)[0].T @ coef
+            return curvature[0].T[:, :, None] * (coef - mean[:, None, :])
+
+        return apply_rows(self, X, jacobian)
+
+    @staticmethod
+    def _decision(scores: np.ndarray) -> np.ndarray:
+        """Return scores (rows, K) of scores (k, rows); of two classes one column."""
+        if len(scores) > 2:
+            return scores.T
+        return scores[0] if len(scores) == 1 else scores[1] - scores[0]
+
+    def _shifted(self, scores: np.ndarray) -> np.ndarray:
+        """Return tempered scores (1, K, rows), 0 at the top, from (k, rows)."""
+        if len(scores) == 1:
+            scores = np.concatenate([-scores / 2, scores / 2])
+        if self._temperature != 1:
+            scores /= scores.dtype.type(self._temperature)
+        return shift_to_top(scores[None, :, :])
+
+    def _proba(self, scores: np.ndarray) -> np.ndarray:
+        """Return probabilities (rows, K) of scores (k, rows)."""
+        return self._loss.potential_and_proba(self._shifted(scores))[1][0].T
+
+    def log_proba_of(self, scores: np.ndarray) -> np.ndarray:
+        """Return log-probabilities (K, rows) of scores (k, rows)."""
+        return self._loss.log_proba(self._shifted(scores))[0]
+
+    def sparsify(self) -> Self:
+        """Store `coef_` as a sparse CSR matrix; pays where most entries are zero.
+
+        Returns
+        -------
+        self : estimator
+            The estimator; `fit` makes `coef_` dense again.
+        """
+        check_is_fitted(self)
+        self.coef_ = scipy.sparse.csr_matrix(self.coef_)
+        return self
+
+    def densify(self) -> Self:
+        """Store `coef_` as an ndarray, as `fit` leaves it.
+
+        Returns
+        -------
+        self : estimator
+            The estimator.
+        """
+        check_is_fitted(self)
+        if scipy.sparse.issparse(self.coef_):
+            self.coef_ = self.coef_.toarray()
+        return self
