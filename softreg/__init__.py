@@ -2,12 +2,14 @@
 
 from softreg import functional, solvers
 from softreg._hierarchical import HierarchicalSoftmax
+from softreg._robust import RobustSoftmaxRegression
 from softreg._softmax import SoftmaxRegression
 
 __version__ = "0.1.0"
 
 __all__ = [
     "HierarchicalSoftmax",
+    "RobustSoftmaxRegression",
     "SoftmaxRegression",
     "__version__",
     "functional",

@@ -38,6 +38,15 @@ def _row_loss(block: Block, potential: Array, shifted: Array) -> Array:
     return namespace(losses).sum(block.weight * losses, axis=1)
 
 
+def row_losses(
+    block: Block, kept: Any, loss: Loss, operand: Operand
+) -> tuple[Sums, Any]:
+    """Keep the loss of each row, (B, rows)."""
+    shifted = _scores(block, block.design.loaded(), operand)
+    potential, _ = loss.potential_and_proba(shifted)
+    return (), potential - block.targets.inner(shifted)
+
+
 def evaluate(
     block: Block, kept: Any, loss: Loss, operand: Operand, keep: bool
 ) -> tuple[Sums, Any]:

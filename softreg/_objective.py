@@ -77,14 +77,25 @@ class Objective:
         sums, kept = self._reduce(kernels.evaluate, self.loss, operand, keep, size=coef)
         data_loss, full_gradient = sums
         full_gradient = self.parametrisation.tempered(full_gradient)
+        value = data_loss + self.penalty(coef)
         gradient = coef * self._penalty_mask
-        value = data_loss + self.l2 / 2 * inner(gradient, gradient)
         gradient *= self.l2[:, None, None]
         gradient += self.parametrisation.contract(full_gradient)
         gap, balanced = self._gaps(coef, data_loss, full_gradient, gradient)
         rounding = self._rounding(coef)
         state = kept if keep else None
         return Point(coef, value, gradient, gap, balanced, rounding, state)
+
+    def penalty(self, coef: Array) -> Array:
+        """Return `lambda / 2 ||W||^2`, (B,)."""
+        penalised = coef * self._penalty_mask
+        return self.l2 / 2 * inner(penalised, penalised)
+
+    def row_losses(self, coef: Array) -> Array:
+        """Return the loss of each row, (B, n); one pass."""
+        operand = self._operand(coef)
+        _, losses = self._reduce(kernels.row_losses, self.loss, operand, size=coef)
+        return namespace(coef).concat(losses, axis=1)
 
     def _rounding(self, coef: Array) -> Array:
         """Return the rounding of the value relative to itself, (B,).

@@ -26,7 +26,7 @@ LAYERS = [
     {"_data"},
     {"_prediction"},
     {"_softmax", "_descent"},
-    {"_hierarchical"},
+    {"_hierarchical", "_robust"},
     {"__init__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
@@ -101,7 +101,7 @@ def test_importing_softreg_loads_no_extra():
 
 def test_public_names_are_fixed():
     assert softreg.__all__ == [
-        "HierarchicalSoftmax", "SoftmaxRegression",
+        "HierarchicalSoftmax", "RobustSoftmaxRegression", "SoftmaxRegression",
         "__version__", "functional", "solvers",
     ]  # fmt: skip
     assert softreg.solvers.__all__ == ["LBFGS", "NewtonCG", "NewtonCholesky"]

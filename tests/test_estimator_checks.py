@@ -11,6 +11,7 @@ from sklearn.utils.estimator_checks import (
 
 from softreg import (
     HierarchicalSoftmax,
+    RobustSoftmaxRegression,
     SoftmaxRegression,
     solvers,
 )
@@ -38,6 +39,8 @@ def _array_api(monkeypatch):
         HierarchicalSoftmax(),
         HierarchicalSoftmax(LogisticRegression(), tree="huffman"),
         HierarchicalSoftmax(SoftmaxRegression(class_weight="balanced")),
+        RobustSoftmaxRegression(),
+        RobustSoftmaxRegression(SoftmaxRegression(weight_decay=1e-2), loss="sce"),
     ]
 )
 def test_scikit_learn_check(estimator, check):
