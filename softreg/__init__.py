@@ -2,6 +2,7 @@
 
 from softreg import functional, solvers
 from softreg._hierarchical import HierarchicalSoftmax
+from softreg._large_margin import LargeMarginSoftmaxRegression
 from softreg._robust import RobustSoftmaxRegression
 from softreg._softmax import SoftmaxRegression
 
@@ -9,6 +10,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "HierarchicalSoftmax",
+    "LargeMarginSoftmaxRegression",
     "RobustSoftmaxRegression",
     "SoftmaxRegression",
     "__version__",

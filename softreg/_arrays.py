@@ -136,11 +136,16 @@ def take_class(scores: Array, codes: Array) -> Array:
     return xp.take_along_axis(scores, index, axis=1)[:, 0, :]
 
 
-def subtract_at_class(scores: Array, codes: Array, amount: float) -> Array:
-    """Return scores less `amount` at each row's class; NumPy input is overwritten."""
+def subtract_at_class(scores: Array, codes: Array, amount: Array | float) -> Array:
+    """Return scores less `amount` at each row's class; NumPy input is overwritten.
+
+    The amount is one number, or (B, rows).
+    """
     if isinstance(scores, np.ndarray):
         scores[:, codes, np.arange(codes.shape[0])] -= amount
         return scores
+    if not isinstance(amount, float):
+        amount = amount[:, None, :]
     return scores - amount * cast(one_hot(codes, scores.shape[1]), scores.dtype)
 
 

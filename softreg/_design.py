@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import scipy.sparse
+import scipy.sparse.linalg
 
 from softreg._arrays import (
     Array,
@@ -31,11 +32,12 @@ class Parametrisation(NamedTuple):
 
     n_classes: int
     temperature: float = 1.0
+    folds: bool = True
 
     @property
     def folded(self) -> bool:
         """Whether two classes share one row."""
-        return self.n_classes == 2
+        return self.folds and self.n_classes == 2
 
     @property
     def n_rows(self) -> int:
@@ -89,6 +91,9 @@ class Design(Rows, Protocol):
 
     def adjoint(self, residual: Array) -> Array:
         """Return `sum_i residual_i (x_i, 1)'`, float64 (B, K, P)."""
+
+    def lengths(self) -> Array:
+        """Return the norm of each row, without the intercept's column."""
 
     def standardised(self, centre: Array, scale: Array) -> Array:
         """Return the rows as `((x - centre) * scale, 1)`, dense."""
@@ -144,6 +149,10 @@ class DenseDesign(NamedTuple):
             total = xp.sum(flat, axis=1, keepdims=True, dtype=xp.float64)
             sums = xp.concat([sums, total], axis=1)
         return xp.reshape(sums, (n_problems, n_classes, -1))
+
+    def lengths(self) -> Array:
+        """Return the norm of each row."""
+        return namespace(self.X).linalg.vector_norm(self.X, axis=1)
 
     def standardised(self, centre: Array, scale: Array) -> Array:
         """Return the rows centred and scaled, in the dtype of the products."""
@@ -205,6 +214,10 @@ class SparseDesign(NamedTuple):
         if self.has_intercept:
             sums[:, n_features] = flat.sum(axis=1, dtype=np.float64)
         return sums.reshape(n_problems, n_classes, -1)
+
+    def lengths(self) -> Array:
+        """Return the norm of each row."""
+        return scipy.sparse.linalg.norm(self.X, axis=1)
 
     def standardised(self, centre: Array, scale: Array) -> Array:
         """Return the rows centred and scaled, dense."""

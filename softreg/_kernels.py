@@ -26,16 +26,21 @@ def _scores(block: Block, design: Design, operand: Operand) -> Array:
     return shift_to_top(block.targets.add_margin(design.forward(operand)))
 
 
-def _weighted(block: Block, values: Array) -> Array:
+def weighted(block: Block, values: Array) -> Array:
     """Multiply class-major values by the rows' weights, in place."""
     values *= cast(block.weight, values.dtype)[:, None, :]
     return values
 
 
-def _row_loss(block: Block, potential: Array, shifted: Array) -> Array:
+def row_loss(block: Block, potential: Array, shifted: Array) -> Array:
     """Return the weighted sum of the losses, (B,)."""
     losses = potential - block.targets.inner(shifted)
     return namespace(losses).sum(block.weight * losses, axis=1)
+
+
+def row_lengths(block: Block, kept: Any) -> tuple[Sums, Any]:
+    """Keep the norm of each row."""
+    return (), block.design.loaded().lengths()
 
 
 def row_losses(
@@ -54,9 +59,9 @@ def evaluate(
     design = block.design.loaded()
     shifted = _scores(block, design, operand)
     potential, proba = loss.potential_and_proba(shifted)
-    value = _row_loss(block, potential, shifted)
+    value = row_loss(block, potential, shifted)
     residual = xp.asarray(proba, copy=True) if keep else proba
-    residual = _weighted(block, block.targets.subtract_from(residual))
+    residual = weighted(block, block.targets.subtract_from(residual))
     state = (shifted, proba) if keep else None
     return (value, design.adjoint(residual)), state
 
@@ -92,7 +97,7 @@ def hessian_product(
     scores = design.forward(along)
     scores -= inner_over_classes(curvature, scores)[:, None, :] / total
     scores *= curvature
-    return (design.adjoint(_weighted(block, scores)),), None
+    return (design.adjoint(weighted(block, scores)),), None
 
 
 def _way(block: Block, design: Design, along: Operand) -> Array:
@@ -128,7 +133,7 @@ def line(
     moved += scores
     shifted = shift_to_top(moved)
     potential, proba = loss.potential_and_proba(shifted)
-    value = _row_loss(block, potential, shifted)
+    value = row_loss(block, potential, shifted)
     slopes = inner_over_classes(proba, way)
     return (value, xp.sum(block.weight * slopes, axis=1)), None
 
@@ -140,9 +145,9 @@ def class_curvature(
     xp = namespace(block.weight)
     design = block.design.loaded()
     curvature, total = loss.curvature(_proba(block, design, kept, loss, operand))
-    weighted = curvature * cast(block.weight, curvature.dtype)[:, None, :]
-    outer = (weighted / total) @ xp.matrix_transpose(curvature)
-    diagonal = xp.sum(weighted, axis=2)
+    scaled = weighted(block, xp.asarray(curvature, copy=True))
+    outer = (scaled / total) @ xp.matrix_transpose(curvature)
+    diagonal = xp.sum(scaled, axis=2)
     eye = xp.eye(curvature.shape[1], dtype=curvature.dtype)
     return (cast(eye * diagonal[:, None, :] - outer, xp.float64),), None
 

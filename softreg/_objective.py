@@ -59,6 +59,11 @@ class Objective:
     geometry: Geometry
 
     @property
+    def convex(self) -> bool:
+        """Whether there is one minimum: Newton's methods then apply, and the bound."""
+        return True
+
+    @property
     def passes(self) -> float:
         """Reads of X so far."""
         return self.blocks.engine.passes
@@ -73,10 +78,7 @@ class Objective:
     def evaluate(self, coef: Array, *, keep: bool = False) -> Point:
         """Return value, gradient and gap at coef (B, k, P); one pass."""
         keep = keep and self._may_keep(coef)
-        operand = self._operand(coef)
-        sums, kept = self._reduce(kernels.evaluate, self.loss, operand, keep, size=coef)
-        data_loss, full_gradient = sums
-        full_gradient = self.parametrisation.tempered(full_gradient)
+        data_loss, full_gradient, kept = self._mean_loss(coef, keep)
         value = data_loss + self.penalty(coef)
         gradient = coef * self._penalty_mask
         gradient *= self.l2[:, None, None]
@@ -85,6 +87,12 @@ class Objective:
         rounding = self._rounding(coef)
         state = kept if keep else None
         return Point(coef, value, gradient, gap, balanced, rounding, state)
+
+    def _mean_loss(self, coef: Array, keep: bool) -> tuple[Array, Array, list[Any]]:
+        """Return the mean loss, its gradient, and what the blocks kept."""
+        operand = self._operand(coef)
+        sums, kept = self._reduce(kernels.evaluate, self.loss, operand, keep, size=coef)
+        return sums[0], self.parametrisation.tempered(sums[1]), kept
 
     def penalty(self, coef: Array) -> Array:
         """Return `lambda / 2 ||W||^2`, (B,)."""
@@ -150,7 +158,7 @@ class Objective:
         column in small units would else count for nothing.
         """
         plain = largest_entry(point.gradient)
-        if bool(namespace(self.l2).all(self.l2 > 0)):
+        if self.convex and bool(namespace(self.l2).all(self.l2 > 0)):
             return np.stack([plain, plain], axis=1)
         standard = self.geometry.standard.pull(point.gradient)
         return np.stack([plain, largest_entry(standard)], axis=1)

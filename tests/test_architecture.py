@@ -19,14 +19,14 @@ LAYERS = [
     {"_geometry"},
     {"_curvature"},
     {"_objective"},
-    {"_problem"},
+    {"_problem", "_angular"},
     {"_solve"},
     {"_parameters"},
     {"_labels"},
     {"_data"},
     {"_prediction"},
     {"_softmax", "_descent"},
-    {"_hierarchical", "_robust"},
+    {"_hierarchical", "_robust", "_large_margin"},
     {"__init__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
@@ -101,7 +101,8 @@ def test_importing_softreg_loads_no_extra():
 
 def test_public_names_are_fixed():
     assert softreg.__all__ == [
-        "HierarchicalSoftmax", "RobustSoftmaxRegression", "SoftmaxRegression",
+        "HierarchicalSoftmax", "LargeMarginSoftmaxRegression",
+        "RobustSoftmaxRegression", "SoftmaxRegression",
         "__version__", "functional", "solvers",
     ]  # fmt: skip
     assert softreg.solvers.__all__ == ["LBFGS", "NewtonCG", "NewtonCholesky"]

@@ -11,6 +11,7 @@ from sklearn.utils.estimator_checks import (
 
 from softreg import (
     HierarchicalSoftmax,
+    LargeMarginSoftmaxRegression,
     RobustSoftmaxRegression,
     SoftmaxRegression,
     solvers,
@@ -39,6 +40,8 @@ def _array_api(monkeypatch):
         HierarchicalSoftmax(),
         HierarchicalSoftmax(LogisticRegression(), tree="huffman"),
         HierarchicalSoftmax(SoftmaxRegression(class_weight="balanced")),
+        LargeMarginSoftmaxRegression(),
+        LargeMarginSoftmaxRegression(m=1),
         RobustSoftmaxRegression(),
         RobustSoftmaxRegression(SoftmaxRegression(weight_decay=1e-2), loss="sce"),
     ]

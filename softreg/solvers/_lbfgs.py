@@ -33,7 +33,8 @@ class LBFGS:
     One pass over X each evaluation, about one an iteration.
 
     Its line search compares values, so it ends where they differ by their rounding
-    only. Where that is short of `tol`, `NewtonCG`, which goes by slopes, finishes.
+    only. Where that is short of `tol`, `NewtonCG`, which goes by slopes, finishes a
+    convex objective.
 
     Parameters
     ----------
@@ -73,7 +74,7 @@ class LBFGS:
                 own = double
                 journal.forget_bounds([member])
                 self._minimize_one(own, journal, member)
-            if journal.reason[member] == "stalled":
+            if journal.reason[member] == "stalled" and own.convex:
                 run_stage(NewtonCG(), own, journal, [member])
         return journal.result()
 

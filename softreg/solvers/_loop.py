@@ -55,6 +55,10 @@ class Objective(Protocol):
     """What a solver may ask of B regularised mean losses over the same rows."""
 
     @property
+    def convex(self) -> bool:
+        """Whether there is one minimum."""
+
+    @property
     def passes(self) -> float:
         """Reads of X so far."""
 

@@ -1,0 +1,309 @@
+"""`LargeMarginSoftmaxRegression`: the angular margin of L-Softmax, annealed."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import ConvergenceWarning
+
+from softreg._angular import AngularObjective
+from softreg._arrays import to_numpy
+from softreg._data import Ingested, ingest
+from softreg._losses import Loss, loss_of
+from softreg._parameters import INF, Range, refusal
+from softreg._prediction import LinearSoftmaxMixin
+from softreg._problem import Problem
+from softreg._softmax import SoftmaxRegression, attributes_of, print_progress
+from softreg._solve import Solution, solve
+from softreg._targets import HardTargets
+from softreg.solvers import LBFGS
+from softreg.solvers._loop import Result, Stop
+
+# mu falls from the first by this factor until mu_min.
+FIRST_MU = 100.0
+ANNEALING = 10**-0.5
+LAST_ABOVE_ZERO = 0.1
+COLLAPSE = 0.05
+SHRUNK = 1e-6
+RANGES = {
+    "m": Range(1, INF, "an integer of at least 1", "1 is no margin.", whole=True),
+    "mu_min": Range(
+        0, INF, "a number in [0, inf)", "Larger eases the margin.", open_high=True
+    ),
+}
+
+
+class LargeMarginSoftmaxRegression(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator):
+    """Softmax regression with the angular margin of L-Softmax.
+
+    In training, the angle between a row and the coefficients of its own class is taken
+    to be m times as wide: with `c` its cosine, the score of the own class is
+
+        (mu w.x + ||w|| ||x|| psi(c)) / (1 + mu) + b,    psi(c) = cos(m angle),
+
+    made monotone. The fit starts from the softmax fit and lowers mu from 100 to
+    `mu_min`. The objective is not convex: the result is the optimum that this path
+    leads to, with no proof.
+
+    The margin shrinks with the coefficients. With fixed features, whose classes do not
+    lie apart in angle, the cheapest way to meet it is therefore to give up: keep
+    `mu_min` at 10 or more, or prefer `SoftmaxRegression(margin=...)`, whose margin is
+    added to scores, convex and proven. The angular one is for rows of which only the
+    direction matters, as embeddings.
+
+    Parameters
+    ----------
+    m : int, default=2
+        Factor of the angle; 1 is the softmax fit.
+    mu_min : float, default=10.0
+        Least weight of the plain score. As it falls to 0 the margin is met in full.
+    C, weight_decay, fit_intercept, class_weight, n_jobs, verbose
+        As in `SoftmaxRegression`. The intercept is outside the angle.
+    tol : float, default=1e-4
+        Stop at each mu once the gradient's largest entry is at most tol times that at
+        W = 0, b = 0; or, where the coefficients of a class have shrunk to nothing and
+        the objective has a kink, once no step lowers it. For m = 1, and for the start,
+        as in `SoftmaxRegression`.
+    max_iter : int, default=1000
+        Most iterations at each mu.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (n_classes, n_features)
+        W; two classes too have two rows.
+    intercept_ : ndarray of shape (n_classes,)
+        b, summing to zero.
+    n_iter_ : int
+        Iterations, over all mu.
+    objective_ : float
+        The objective at `mu_min`.
+    optimality_gap_ : float
+        `inf` for m > 1, where nothing is proven.
+    history_ : dict of ndarray
+        As in `SoftmaxRegression`, of the last mu.
+    classes_, converged_, weight_decay_, solver_, n_features_in_, feature_names_in_
+        As in `SoftmaxRegression`.
+
+    References
+    ----------
+    Liu, Wen, Yu & Yang, "Large-margin softmax loss for convolutional neural networks",
+    ICML 2016.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from softreg import LargeMarginSoftmaxRegression
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = LargeMarginSoftmaxRegression(m=2).fit(X, y)
+    >>> model.score(X, y) > 0.9
+    True
+    """
+
+    def __init__(
+        self,
+        m: int = 2,
+        *,
+        mu_min: float = 10.0,
+        C: float = 1.0,
+        weight_decay: float | None = None,
+        fit_intercept: bool = True,
+        class_weight: Any = None,
+        tol: float = 1e-4,
+        max_iter: int = 1000,
+        n_jobs: int | None = None,
+        verbose: int = 0,
+    ) -> None:
+        self.m = m
+        self.mu_min = mu_min
+        self.C = C
+        self.weight_decay = weight_decay
+        self.fit_intercept = fit_intercept
+        self.class_weight = class_weight
+        self.tol = tol
+        self.max_iter = max_iter
+        self.n_jobs = n_jobs
+        self.verbose = verbose
+
+    def __sklearn_tags__(self) -> Any:
+        """Return scikit-learn's tags: sparse X is welcome."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None
+    ) -> LargeMarginSoftmaxRegression:
+        """Fit the softmax model, then raise the margin.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Data.
+        y : array-like of shape (n_samples,)
+            Labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, 0 or more.
+
+        Returns
+        -------
+        self : LargeMarginSoftmaxRegression
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For bad input, before any computing; the estimator stays as it was.
+
+        Warns
+        -----
+        ConvergenceWarning
+            Once, where `max_iter` ends a fit before `tol`.
+        UserWarning
+            Where the coefficients shrink to nearly nothing.
+        """
+        for name, allowed in RANGES.items():
+            value = getattr(self, name)
+            if not allowed.holds(value):
+                raise refusal(value, f"{name} must be {allowed.text}", allowed.hint)
+        data = ingest(_softmax_part(self), X, y, sample_weight)
+        if not isinstance(data.problem.targets, HardTargets):
+            raise ValueError(
+                "y must be labels (n,), got soft targets. The margin is that of the "
+                "true class; use SoftmaxRegression for soft targets."
+            )
+        start = _softmax_fit(self, data)
+        solution = start if self.m == 1 else _annealed(self, data, start)
+        self.__dict__.update(attributes_of(data, solution))
+        if data.feature_names_in is None:
+            self.__dict__.pop("feature_names_in_", None)
+        _warn(self, start, solution)
+        return self
+
+    @property
+    def _loss(self) -> Loss:
+        return loss_of("softmax")
+
+    @property
+    def _temperature(self) -> float:
+        return 1.0
+
+
+def _softmax_part(model: LargeMarginSoftmaxRegression) -> SoftmaxRegression:
+    """Return the estimator of the start, whose checks are those of this one."""
+    shared = (
+        "C", "weight_decay", "fit_intercept", "class_weight", "tol", "max_iter",
+        "n_jobs", "verbose",
+    )  # fmt: skip
+    return SoftmaxRegression(**{name: getattr(model, name) for name in shared})
+
+
+def _softmax_fit(model: LargeMarginSoftmaxRegression, data: Ingested) -> Solution:
+    """Return the softmax fit, with a row for each class."""
+    solution = solve(
+        data.problem,
+        np.array([data.weight_decay]),
+        None,
+        tol=model.tol,
+        max_iter=model.max_iter,
+        dtype=data.dtype,
+        watch=[print_progress] if model.verbose else [],
+    )
+    unfolded = data.problem.parametrisation.unfold(solution.coef)
+    return solution._replace(coef=unfolded)
+
+
+def _annealed(
+    model: LargeMarginSoftmaxRegression, data: Ingested, start: Solution
+) -> Solution:
+    """Return the fit at mu_min, by way of larger mu."""
+    problem = _unfolded(data.problem)
+    # One row with lambda is two rows with 2 lambda.
+    decay = data.weight_decay * (2 if len(data.classes) == 2 else 1)
+    watch = [print_progress] if model.verbose else []
+    coef, n_iter = start.coef, int(start.n_iter[0])
+    with problem.engine, np.errstate(over="ignore", invalid="ignore"):
+        objective = problem.objective(np.array([decay]))
+        zero = objective.slopes(objective.evaluate(np.zeros_like(coef)))
+        stop = Stop(model.tol, model.max_iter, zero)
+        for mu in _schedule(model.mu_min):
+            angular = AngularObjective.of(objective, model.m, mu)
+            result = LBFGS().minimize(angular, coef, stop=stop, watch=watch)
+            result = _judged(result, objective.geometry.standard.scale.shape[0])
+            coef = result.coef
+            n_iter += int(result.n_iter[0])
+    return _solution(result, problem.intercept == "free", n_iter)
+
+
+def _unfolded(problem: Problem) -> Problem:
+    """Return the problem with a row for each class, and float64 products."""
+    parametrisation = problem.parametrisation._replace(folds=False)
+    return replace(problem, parametrisation=parametrisation, dtype=np.float64)
+
+
+def _schedule(mu_min: float) -> Iterator[float]:
+    mu = FIRST_MU
+    while mu > max(mu_min, LAST_ABOVE_ZERO):
+        yield mu
+        mu *= ANNEALING
+    yield float(mu_min)
+
+
+def _judged(result: Result, n_features: int) -> Result:
+    """Count as solved where no step helps and a class has shrunk to nothing.
+
+    The objective has a kink where `w_y = 0`: at a minimum there no gradient vanishes.
+    """
+    norms = np.linalg.norm(to_numpy(result.coef)[0, :, :n_features], axis=1)
+    shrunk = norms.min() <= SHRUNK * norms.max()
+    if result.reason[0] != "stalled" or not shrunk:
+        return result
+    return result._replace(converged=np.array([True]), reason=["tol"])
+
+
+def _solution(result: Result, has_intercept: bool, n_iter: int) -> Solution:
+    """Return the end of the path, its intercepts summing to zero."""
+    coef = result.coef
+    if has_intercept:
+        bias = coef[..., -1:]
+        coef = np.concatenate(
+            [coef[..., :-1], bias - bias.mean(axis=1, keepdims=True)], axis=2
+        )
+    return Solution(
+        coef,
+        result.value,
+        result.gap,
+        result.reached,
+        np.array([n_iter]),
+        result.converged,
+        result.reason,
+        result.history,
+        LBFGS.name,
+    )
+
+
+def _warn(
+    model: LargeMarginSoftmaxRegression, start: Solution, solution: Solution
+) -> None:
+    if not model.converged_:
+        warnings.warn(
+            f"LargeMarginSoftmaxRegression stopped after {model.n_iter_} iterations "
+            f"with what tol = {model.tol:.1e} bounds at "
+            f"{float(solution.reached[0]):.1e}. Increase max_iter or tol.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
+    size = np.linalg.norm(to_numpy(solution.coef))
+    before = np.linalg.norm(to_numpy(start.coef))
+    if size < COLLAPSE * before:
+        warnings.warn(
+            f"The margin has shrunk the coefficients to {size / before:.1%} of those "
+            "of the softmax fit: the classes do not lie apart in angle. Increase "
+            "mu_min, or use SoftmaxRegression(margin=...).",
+            UserWarning,
+            stacklevel=3,
+        )
