@@ -19,11 +19,12 @@ from sklearn.utils.validation import check_consistent_length, validate_data
 from softreg._blocks import Engine, block_rows
 from softreg._design import Parametrisation, csr_view
 from softreg._labels import row_weights, targets_of
-from softreg._losses import loss_of
+from softreg._losses import TopK, loss_of
 from softreg._parameters import (
     INF,
     advising,
     check_parameters,
+    check_top_k,
     intercept_of,
     n_threads,
 )
@@ -70,6 +71,7 @@ def ingest(estimator: Any, X: Any, y: Any, sample_weight: Any) -> Ingested:
         check_consistent_length(X, y)
     weight = row_weights(sample_weight, X.shape[0])
     classes, targets, weight = targets_of(estimator, y, weight)
+    check_top_k(estimator.loss, len(classes))
     total = float(weight.sum())
     decay = estimator.weight_decay
     if decay is None:
@@ -81,7 +83,7 @@ def ingest(estimator: Any, X: Any, y: Any, sample_weight: Any) -> Ingested:
         targets,
         (weight / total)[None, :],
         product_dtype(X),
-        loss_of(estimator.loss),
+        loss_of(estimator.loss, len(classes)),
         Parametrisation(len(classes), float(estimator.temperature)),
         intercept_of(estimator),
         Engine(n_threads(estimator.n_jobs)),
@@ -104,6 +106,11 @@ def _check_solver_fits(estimator: Any, problem: Problem) -> None:
     chosen = estimator.solver == "newton-cholesky" or isinstance(
         estimator.solver, exact
     )
+    if chosen and isinstance(problem.loss, TopK):
+        raise ValueError(
+            f"solver='newton-cholesky' needs a loss without kinks, got "
+            f"loss={estimator.loss!r}. Use solver='auto', 'newton-cg' or 'lbfgs'."
+        )
     if chosen and side > MAX_HESSIAN_SIDE:
         raise ValueError(
             f"solver='newton-cholesky' factorises a Hessian of K (d + 1) = {side} rows "

@@ -18,7 +18,7 @@ from softreg._arrays import (
 )
 from softreg._blocks import Block, Sums
 from softreg._design import Design, Operand
-from softreg._losses import Loss, shift_to_top
+from softreg._losses import Loss, TopK, shift_to_top
 from softreg._preconditioner import Standardisation
 
 
@@ -79,25 +79,35 @@ def undecided(
     return (xp.sum(cast(counted, xp.float64), axis=1),), None
 
 
-def _proba(
+def _state(
     block: Block, design: Design, kept: Any, loss: Loss, operand: Operand | None
-) -> Array:
-    """Return the probabilities as kept, or of the operand, which is then not needed."""
+) -> tuple[Array, Array]:
+    """Return scores and probabilities as kept, or else of the operand."""
     if kept is not None:
-        return kept[1]
+        return kept
     assert operand is not None
-    return loss.potential_and_proba(_scores(block, design, operand))[1]
+    shifted = _scores(block, design, operand)
+    return shifted, loss.potential_and_proba(shifted)[1]
 
 
 def hessian_product(
     block: Block, kept: Any, loss: Loss, operand: Operand | None, along: Operand
 ) -> tuple[Sums, Any]:
     design = block.design.loaded()
-    curvature, total = loss.curvature(_proba(block, design, kept, loss, operand))
-    scores = design.forward(along)
-    scores -= inner_over_classes(curvature, scores)[:, None, :] / total
-    scores *= curvature
+    shifted, proba = _state(block, design, kept, loss, operand)
+    scores = loss.hessian_product(shifted, proba, design.forward(along))
     return (design.adjoint(weighted(block, scores)),), None
+
+
+def slack(block: Block, kept: Any, loss: TopK, operand: Operand) -> tuple[Sums, Any]:
+    """Return how far a smoothed loss is above its own, and its gradient's eps."""
+    shifted = _scores(block, block.design.loaded(), operand)
+    above, eps = loss.slack(shifted)
+    xp = namespace(above)
+    return (
+        xp.sum(block.weight * above, axis=1),
+        xp.sum(block.weight * eps, axis=1),
+    ), None
 
 
 def _way(block: Block, design: Design, along: Operand) -> Array:
@@ -144,7 +154,7 @@ def class_curvature(
     """Return mean dp/dz, (B, K, K)."""
     xp = namespace(block.weight)
     design = block.design.loaded()
-    curvature, total = loss.curvature(_proba(block, design, kept, loss, operand))
+    curvature, total = loss.curvature(_state(block, design, kept, loss, operand)[1])
     scaled = weighted(block, xp.asarray(curvature, copy=True))
     outer = (scaled / total) @ xp.matrix_transpose(curvature)
     diagonal = xp.sum(scaled, axis=2)
@@ -171,7 +181,7 @@ def mean_block(
     """Return `sum_i w_i tr(J_i) x_i x_i'` of centred rows, (B, P, P) or diagonals."""
     xp = namespace(block.weight)
     design = block.design.loaded()
-    curvature, total = loss.curvature(_proba(block, design, kept, loss, operand))
+    curvature, total = loss.curvature(_state(block, design, kept, loss, operand)[1])
     sizes = xp.sum(curvature * (1 - curvature / total), axis=1)
     weights = block.weight * cast(sizes, xp.float64)
     form = design.squares if diagonal else design.gram
@@ -202,7 +212,7 @@ def hessian(
     """
     xp = namespace(block.weight)
     design = block.design.loaded()
-    curvature, total = loss.curvature(_proba(block, design, kept, loss, operand))
+    curvature, total = loss.curvature(_state(block, design, kept, loss, operand)[1])
     inverse = 1 / (total + 0 * curvature[:, :1, :])
     rows = design.standardised(standard.centre, standard.scale)
     if axes is not None:

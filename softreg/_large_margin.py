@@ -14,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from softreg._angular import AngularObjective
 from softreg._arrays import to_numpy
 from softreg._data import Ingested, ingest
-from softreg._losses import Loss, loss_of
+from softreg._losses import Loss, Softmax
 from softreg._parameters import INF, Range, refusal
 from softreg._prediction import LinearSoftmaxMixin
 from softreg._problem import Problem
@@ -186,7 +186,7 @@ class LargeMarginSoftmaxRegression(LinearSoftmaxMixin, ClassifierMixin, BaseEsti
 
     @property
     def _loss(self) -> Loss:
-        return loss_of("softmax")
+        return Softmax()
 
     @property
     def _temperature(self) -> float:

@@ -19,7 +19,7 @@ from softreg._certificate import Moments, bound_of_squares, gap_free_intercept
 from softreg._curvature import Curvature
 from softreg._design import Operand, Parametrisation, Rows
 from softreg._geometry import Geometry
-from softreg._losses import Loss
+from softreg._losses import Loss, TopK
 from softreg._preconditioner import Preconditioner, Shared
 from softreg.solvers._loop import Line, Point, inner, largest_entry
 
@@ -98,6 +98,13 @@ class Objective:
         """Return `lambda / 2 ||W||^2`, (B,)."""
         penalised = coef * self._penalty_mask
         return self.l2 / 2 * inner(penalised, penalised)
+
+    def slack(self, coef: Array) -> tuple[Array, Array]:
+        """Return how far a smoothed loss is above its own, and its eps, (B,) each."""
+        assert isinstance(self.loss, TopK)
+        operand = self._operand(coef)
+        sums, _ = self._reduce(kernels.slack, self.loss, operand, size=coef)
+        return sums[0], sums[1]
 
     def row_losses(self, coef: Array) -> Array:
         """Return the loss of each row, (B, n); one pass."""

@@ -11,7 +11,7 @@ import numpy as np
 from joblib import effective_n_jobs
 from sklearn.utils import check_random_state
 
-from softreg._losses import ORDERS
+from softreg._losses import ORDERS, TOP_K
 from softreg._solve import Solver
 from softreg._threads import SINGLE_BLAS_THREAD
 from softreg.solvers import SOLVERS
@@ -104,12 +104,22 @@ def check_parameters(estimator: Any) -> None:
 
 
 def _check_loss(loss: Any) -> None:
-    named = isinstance(loss, str) and loss in ORDERS
+    named = isinstance(loss, str) and (loss in ORDERS or TOP_K.fullmatch(loss))
     if not named and not Range(0, 2, "", "", open_low=True).holds(loss):
         raise refusal(
             loss,
-            f"loss must be one of {sorted(ORDERS)} or a number in (0, 2]",
+            f"loss must be one of {sorted(ORDERS)}, 'topk-<k>' or a number in (0, 2]",
             "The number is the order alpha of the entropy: 1 is softmax, 2 sparsemax.",
+        )
+
+
+def check_top_k(loss: Any, n_classes: int) -> None:
+    """Raise where a top-k loss has no k of 2 up to the number of classes."""
+    match = TOP_K.fullmatch(loss) if isinstance(loss, str) else None
+    if match and not 2 <= int(match[1]) <= n_classes:
+        raise ValueError(
+            f"loss must be 'topk-<k>' with k from 2 to the {n_classes} classes, got "
+            f"{loss!r}. k = K is the softmax; for k = 1 the optimum is W = 0."
         )
 
 

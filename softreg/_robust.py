@@ -198,7 +198,7 @@ class RobustSoftmaxRegression(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator
 
     @property
     def _loss(self) -> Loss:
-        return loss_of(self.estimator_.loss)
+        return loss_of(self.estimator_.loss, len(self.classes_))
 
     @property
     def _temperature(self) -> float:

@@ -45,11 +45,13 @@ class SoftmaxRegression(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator):
         Inverse of the regularisation strength, in (0, inf]; `inf` is unpenalised.
     weight_decay : float, default=None
         Lambda of the mean loss, 0 or more; overrides C.
-    loss : {"softmax", "entmax15", "sparsemax"} or float, default="softmax"
+    loss : {"softmax", "entmax15", "sparsemax", "topk-<k>"} or float, default="softmax"
         The Fenchel-Young loss of Tsallis' entropy of order alpha in (0, 2]: 1 is
         "softmax", the cross-entropy; 1.5 is "entmax15" and 2 "sparsemax", which give
         classes far below the best a probability of exactly 0 and rows far on the right
-        side no loss; below 1 tails are heavier and outliers in X weigh less.
+        side no loss; below 1 tails are heavier and outliers in X weigh less. "topk-3"
+        is the cross-entropy of the softmax over the 3 largest scores, or as many as
+        named, from 2 to K, all others having probability 0.
     temperature : float, default=1.0
         T of the loss and of `predict_proba`; `decision_function` gives `W x + b`.
     label_smoothing : float, default=0.0
@@ -253,7 +255,7 @@ class SoftmaxRegression(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator):
 
     @property
     def _loss(self) -> Loss:
-        return loss_of(self.loss)
+        return loss_of(self.loss, len(self.classes_))
 
     @property
     def _temperature(self) -> float:

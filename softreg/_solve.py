@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from softreg._arrays import Array, cast, like, namespace, to_numpy, zeros
+from softreg._losses import TopK
 from softreg._objective import Objective
 from softreg._problem import Problem, row_space_pays, to_row_space
+from softreg._smoothing import for_loss, resumed
 from softreg.solvers import LBFGS, NewtonCG, NewtonCholesky
 from softreg.solvers._loop import Record, Result, Stop, Watcher
 
@@ -37,7 +39,8 @@ def choose_solver(problem: Problem) -> Solver:
     """Return the solver of `solver="auto"`."""
     side = problem.shape[0] * problem.shape[1]
     small = problem.X.shape[0] * side**2 <= EXACT_NEWTON_OPERATIONS
-    return NewtonCholesky() if small else NewtonCG()
+    smooth = not isinstance(problem.loss, TopK)
+    return NewtonCholesky() if small and smooth else NewtonCG()
 
 
 def solve(
@@ -71,7 +74,8 @@ def solve(
         start = small.start(len(l2))
         if coef is not None:
             start = _better_start(objective, coef, start)
-        result = chosen.minimize(objective, start, stop=stop, watch=watch)
+        able = for_loss(chosen, objective.loss)
+        result = able.minimize(objective, start, stop=stop, watch=watch)
         if reduced is not None:
             objective = problem.objective(like(l2, problem.weight))
             result = _settled(objective, reduced.lift(result.coef), result, stop, watch)
@@ -105,25 +109,8 @@ def _settled(
             # No optimum to polish for; off the row space coefficients would drift.
             return result._replace(coef=coef)
         stop = stop._replace(reference=_reference(precise, to_numpy(objective.l2)))
-    left = stop._replace(max_iter=max(0, stop.max_iter - int(result.n_iter.max())))
-
-    def later(row: Record) -> Record:
-        """Return a row of the second stage, counted on from the first."""
-        last = result.history[row.problem][-1]
-        return row._replace(
-            iteration=row.iteration + last.iteration,
-            seconds=row.seconds + last.seconds,
-        )
-
-    watchers = [lambda row, w=w: w(later(row)) for w in watch]
-    proven = NewtonCG().minimize(precise, coef, stop=left, watch=watchers)
-    proven = proven._replace(
-        history=[[later(row) for row in rows] for rows in proven.history]
-    )
-    history = [
-        old + new for old, new in zip(result.history, proven.history, strict=True)
-    ]
-    return proven._replace(n_iter=result.n_iter + proven.n_iter, history=history)
+    solver = for_loss(NewtonCG(), precise.loss, from_near=True)
+    return resumed(solver, precise, result, coef, stop, watch)
 
 
 def _check_range(objective: Objective) -> None:

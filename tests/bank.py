@@ -96,7 +96,7 @@ class Data:
             targets._replace(**convert),
             xp.asarray(weight[None, :]),
             xp.float64 if dtype is None else dtype,
-            loss_of(self.loss),
+            loss_of(self.loss, self.n_classes),
             Parametrisation(self.n_classes, self.temperature),
             self.intercept,
             Engine(n_threads),

@@ -8,7 +8,7 @@ import numpy as np
 
 from softreg import _projections as projections
 from softreg._arrays import Array, as_array, as_floating, cast, namespace, one_hot
-from softreg._losses import loss_of
+from softreg._losses import loss_of_order
 from softreg.functional._scores import checked_alpha, shift_scores, within
 
 # Rows of targets may miss a sum of one by their rounding.
@@ -158,7 +158,7 @@ def fenchel_young_loss(
     shifted, q = _scores_and_target(logits, target)
     xp = namespace(shifted)
     # The loss of the estimator, which is class-major.
-    potential = loss_of(alpha).potential_and_proba(shifted.T[None, :, :])[0][0, :]
+    potential = loss_of_order(alpha).potential_and_proba(shifted.T[None, :, :])[0][0, :]
     own = projections.entropy(q, alpha, -1)
     losses = potential - xp.sum(q * shifted, axis=-1) + own
     # Below zero it is rounding.
