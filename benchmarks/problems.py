@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,13 +56,20 @@ def load(name: str, data: Path = DATA) -> tuple[Any, np.ndarray]:
 
 
 def _stored(source: Source, data: Path) -> tuple[Any, np.ndarray] | None:
-    if not (data / "load.py").exists():
+    try:
+        module = folder(data)
+    except NotAvailableError:
         return None
+    return module.load(source.stored) if source.stored in module.names() else None
+
+
+def folder(data: Path = DATA) -> Any:
+    """Return the loader module of the data folder."""
+    if not (data / "load.py").exists():
+        raise NotAvailableError(f"no data sets in {data}: name their folder by --data")
     if str(data) not in sys.path:
         sys.path.insert(0, str(data))
-    module: Any = __import__("load")
-    names: Callable[[], list[str]] = module.names
-    return module.load(source.stored) if source.stored in names() else None
+    return __import__("load")
 
 
 def _fetched(name: str, source: Source) -> tuple[Any, np.ndarray]:

@@ -184,12 +184,18 @@ class LinearMap(NamedTuple):
         coef, intercept = self
         single = X.dtype in READ_AS_SINGLE
         dtype = coef.dtype if single else np.result_type(coef, np.float64)
-        return LinearMap(coef.astype(dtype, copy=False), intercept.astype(dtype))
+        coef = coef.astype(dtype, copy=False)
+        if scipy.sparse.issparse(X) and not scipy.sparse.issparse(coef):
+            # Else SciPy's product lays them out so for every block.
+            coef = np.asfortranarray(coef)
+        return LinearMap(coef, intercept.astype(dtype))
 
-    def block_rows(self) -> int:
-        """Return how many rows to take at a time."""
-        n_rows, n_features = self.coef.shape
-        return block_rows(n_features, n_rows, self.coef.dtype.itemsize)
+    def block_rows(self, X: Any) -> int:
+        """Return how many rows of X to take at a time."""
+        n_scores, n_entries = self.coef.shape
+        if scipy.sparse.issparse(X):
+            n_entries = 2 * X.nnz // max(1, X.shape[0])
+        return block_rows(n_entries, n_scores, self.coef.dtype.itemsize)
 
     def scores(self, rows: Any) -> np.ndarray:
         """Return `coef @ rows' + intercept`, (k, rows): class-major, as in the fit."""
@@ -208,7 +214,8 @@ def apply_rows(
     """
     X = checked_rows(estimator, X, reset=False)
     linear = LinearMap(estimator.coef_, np.asarray(estimator.intercept_)).of(X)
-    return map_rows(X, linear.block_rows(), lambda rows: function(linear.scores(rows)))
+    size = linear.block_rows(X)
+    return map_rows(X, size, lambda rows: function(linear.scores(rows)))
 
 
 def map_rows(X: Any, size: int, function: Callable[[Any], np.ndarray]) -> np.ndarray:

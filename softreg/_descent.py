@@ -15,10 +15,11 @@ import scipy.sparse
 
 from softreg._data import LinearMap
 from softreg._prediction import LinearSoftmaxMixin
-from softreg._trees import Node, Tree
+from softreg._trees import Tree
 
-# Entries of the classes' log-probabilities that are formed at a time.
+# Entries of log-probabilities that are formed at a time, and of those that wait.
 BLOCK_ENTRIES = 1 << 20
+WAITING_ENTRIES = 1 << 22
 
 
 class Nodes(Protocol):
@@ -27,7 +28,7 @@ class Nodes(Protocol):
     def of(self, X: Any) -> Nodes:
         """Return the nodes in the dtype for rows of X."""
 
-    def block_rows(self) -> int:
+    def block_rows(self, X: Any) -> int:
         """Return how many rows to take at a time."""
 
     def every(self, rows: Any) -> list[np.ndarray]:
@@ -46,7 +47,7 @@ class AnyNodes(NamedTuple):
         """Return them as they are: each has its own dtype."""
         return self
 
-    def block_rows(self) -> int:
+    def block_rows(self, X: Any) -> int:
         """Return the rows that keep the probabilities in proportion."""
         n_outputs = sum(len(estimator.classes_) for estimator in self.estimators)
         return max(1, BLOCK_ENTRIES // n_outputs)
@@ -80,9 +81,9 @@ class LinearNodes:
             np.concatenate([linear.intercept for linear in self.maps]),
         )
 
-    def block_rows(self) -> int:
+    def block_rows(self, X: Any) -> int:
         """Return the rows that suit the product."""
-        return self.stacked.block_rows()
+        return self.stacked.block_rows(X)
 
     def every(self, rows: Any) -> list[np.ndarray]:
         """Form all scores, then the log-probabilities at each node."""
@@ -117,9 +118,8 @@ def all_leaves(tree: Tree, nodes: Nodes, rows: Any) -> np.ndarray:
     reached: dict[int, Any] = {0: 0.0}
     for index, (node, log_proba) in enumerate(zip(tree.nodes, every, strict=True)):
         total = log_proba + reached.pop(index)
-        leaves[tree.order[node.starts_of_leaves]] = total[node.leaves]
-        for place in node.inner.tolist():
-            reached[node.children[place]] = total[place]
+        leaves[tree.order[node.positions]] = total[node.leaves]
+        reached.update(zip(node.nodes.tolist(), total[node.inner], strict=True))
     return leaves.T
 
 
@@ -149,15 +149,19 @@ class Best:
         node = self.tree.nodes[index]
         total = log_proba + self.waiting[rows, index]
         self.waiting[rows, index] = -np.inf
-        for place in node.inner.tolist():
-            self.waiting[rows, node.children[place]] = total[place]
-        self._merge(node, rows, total[node.leaves].T)
+        if len(node.inner):
+            self.waiting[rows[:, None], node.nodes] = total[node.inner].T
+        if len(node.leaves):
+            self._merge(self.tree.order[node.positions], rows, total[node.leaves].T)
 
-    def _merge(self, node: Node, rows: np.ndarray, log_proba: np.ndarray) -> None:
-        codes = np.broadcast_to(self.tree.order[node.starts_of_leaves], log_proba.shape)
-        values = np.concatenate([self.log_proba[rows], log_proba], axis=1)
-        codes = np.concatenate([self.codes[rows], codes], axis=1)
+    def _merge(self, own: np.ndarray, rows: np.ndarray, log_proba: np.ndarray) -> None:
+        """Put leaves of these codes among the best of some rows."""
         k = self.codes.shape[1]
+        better = np.flatnonzero(log_proba.max(axis=1) >= self.log_proba[rows, -1])
+        rows, log_proba = rows[better], log_proba[better]
+        values = np.concatenate([self.log_proba[rows], log_proba], axis=1)
+        own = np.broadcast_to(own, log_proba.shape)
+        codes = np.concatenate([self.codes[rows], own], axis=1)
         # Ties go to the class that comes first, as in an argmax.
         order = np.lexsort((codes, -values), axis=1)[:, :k]
         self.log_proba[rows] = np.take_along_axis(values, order, axis=1)
@@ -170,6 +174,11 @@ class Best:
             open_places = self.codes[row] == n_classes
             rest = np.setdiff1d(np.arange(n_classes), self.codes[row])
             self.codes[row, open_places] = rest[: open_places.sum()]
+
+
+def search_rows(tree: Tree) -> int:
+    """Return how many rows to search for at a time: many, to share products."""
+    return max(1, WAITING_ENTRIES // len(tree.nodes))
 
 
 def best_leaves(

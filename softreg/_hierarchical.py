@@ -22,7 +22,7 @@ from sklearn.utils.validation import (
 
 from softreg import _trees as trees
 from softreg._data import checked_rows, map_rows
-from softreg._descent import all_leaves, best_leaves, nodes_of
+from softreg._descent import all_leaves, best_leaves, nodes_of, search_rows
 from softreg._labels import coded, row_weights
 from softreg._parameters import advising, is_whole, refusal
 from softreg._softmax import SoftmaxRegression
@@ -211,10 +211,8 @@ class HierarchicalSoftmax(ClassifierMixin, BaseEstimator):
         labels : ndarray of shape (n_samples,) or (n_samples, top_k)
             Labels from `classes_`, the most probable first.
         """
-        check_is_fitted(self)
-        if top_k is None:
-            return self.classes_[self.predict_log_proba(X).argmax(axis=1)]
-        return self.predict_best(X, top_k)[0]
+        labels, _ = self.predict_best(X, 1 if top_k is None else top_k)
+        return labels[:, 0] if top_k is None else labels
 
     def predict_best(self, X: Any, k: int = 5) -> tuple[np.ndarray, np.ndarray]:
         """Return the k most probable labels of each row, and their probabilities.
@@ -244,7 +242,7 @@ class HierarchicalSoftmax(ClassifierMixin, BaseEstimator):
             )
         X = checked_rows(self, X, reset=False)
         nodes = nodes_of(self.node_estimators_).of(X)
-        size = nodes.block_rows()
+        size = search_rows(self._tree)
         codes, log_proba = zip(
             *(
                 best_leaves(self._tree, nodes, X[start : start + size], k)
@@ -286,7 +284,7 @@ class HierarchicalSoftmax(ClassifierMixin, BaseEstimator):
         X = checked_rows(self, X, reset=False)
         nodes = nodes_of(self.node_estimators_).of(X)
         return map_rows(
-            X, nodes.block_rows(), lambda rows: all_leaves(self._tree, nodes, rows)
+            X, nodes.block_rows(X), lambda rows: all_leaves(self._tree, nodes, rows)
         )
 
 

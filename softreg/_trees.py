@@ -10,6 +10,8 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +21,8 @@ import scipy.spatial.distance
 Joins = list[list[int]]
 
 
-class Node(NamedTuple):
+@dataclass(frozen=True)
+class Node:
     """An inner node; its children's classes are neighbours in the order of leaves."""
 
     cuts: np.ndarray  # (arity + 1,) positions where the children start, and the end
@@ -35,18 +38,23 @@ class Node(NamedTuple):
         """Position after the last class."""
         return int(self.cuts[-1])
 
-    @property
+    @cached_property
     def inner(self) -> np.ndarray:
         """Places of the children that are nodes."""
         return np.flatnonzero(np.asarray(self.children) >= 0)
 
-    @property
+    @cached_property
+    def nodes(self) -> np.ndarray:
+        """Indices of the children that are nodes."""
+        return np.asarray(self.children)[self.inner]
+
+    @cached_property
     def leaves(self) -> np.ndarray:
         """Places of the children that are classes."""
         return np.flatnonzero(np.asarray(self.children) < 0)
 
-    @property
-    def starts_of_leaves(self) -> np.ndarray:
+    @cached_property
+    def positions(self) -> np.ndarray:
         """Positions of the children that are classes."""
         return self.cuts[self.leaves]
 

@@ -27,3 +27,21 @@ def test_comparison_prints_a_table_and_draws_a_figure(tmp_path):
 
 def test_grid_search_chooses_c(tmp_path):
     assert "SoftmaxRegression" in run("grid_search.py", cwd=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("sparse_probabilities.py", "sparsemax"),
+        ("margins.py", "margin of the cost"),
+        ("label_noise.py", "40% wrong"),
+        ("distillation.py", "rows' probabilities"),
+        ("many_classes.py", "cluster"),
+        ("calibration.py", "calibrated by temperature"),
+    ],
+)
+def test_each_technique_has_a_short_example(name, says, tmp_path):
+    assert len((EXAMPLES / name).read_text().splitlines()) <= 60
+    assert says in run(name, cwd=tmp_path)
+    for figure in tmp_path.iterdir():
+        assert figure.stat().st_size > 10_000
