@@ -224,9 +224,10 @@ def sparse_block_rows(
 ) -> int:
     """Return how many rows of a sparse X make a block.
 
-    The sum of a block is dense, (K, d): its entries must be worth that.
+    The sum of a block is dense, (K, d): its entries must be worth that, and its scores
+    may be as large.
     """
     entries = max(SPARSE_BLOCK_ENTRIES, 4 * n_features)
     by_entries = entries * n_rows // max(n_stored, 1)
-    by_scores = BLOCK_BYTES // n_classes
+    by_scores = max(BLOCK_BYTES // n_classes, n_features)
     return max(64, min(by_entries, by_scores))

@@ -20,6 +20,8 @@ from softreg._trees import Tree
 # Entries of log-probabilities that are formed at a time, and of those that wait.
 BLOCK_ENTRIES = 1 << 20
 WAITING_ENTRIES = 1 << 22
+# A tree is wide with so many classes a node.
+WIDE = 4
 
 
 class Nodes(Protocol):
@@ -176,18 +178,40 @@ class Best:
             self.codes[row, open_places] = rest[: open_places.sum()]
 
 
-def search_rows(tree: Tree) -> int:
-    """Return how many rows to search for at a time: many, to share products."""
-    return max(1, WAITING_ENTRIES // len(tree.nodes))
-
-
 def best_leaves(
-    tree: Tree, nodes: Nodes, rows: Any, k: int
+    tree: Tree, nodes: Nodes, X: Any, k: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the codes and log-probabilities of the k best classes, (rows, k).
 
-    A best-first search of all rows at once: in each round every row opens the most
-    probable of its waiting nodes, and rows that open the same one share a product.
+    A search has many small products, which pay where a node is wide; in a narrow tree
+    all leaves are sooner formed than searched.
+    """
+    if WIDE * len(tree.nodes) <= len(tree.order):
+        find, size = _searched, WAITING_ENTRIES // len(tree.nodes)
+    else:
+        find, size = _ranked, nodes.block_rows(X)
+    starts = range(0, X.shape[0], size)
+    found = [find(tree, nodes, X[start : start + size], k) for start in starts]
+    codes, log_proba = zip(*found, strict=True)
+    return np.concatenate(codes), np.concatenate(log_proba)
+
+
+def _ranked(
+    tree: Tree, nodes: Nodes, rows: Any, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rank all classes; ties go to the class that comes first."""
+    log_proba = all_leaves(tree, nodes, rows)
+    codes = np.argsort(-log_proba, axis=1, kind="stable")[:, :k]
+    return codes, np.take_along_axis(log_proba, codes, axis=1)
+
+
+def _searched(
+    tree: Tree, nodes: Nodes, rows: Any, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Search for all rows at once, best first.
+
+    In each round every row opens the most probable of its waiting nodes, and rows that
+    open the same one share a product.
     """
     best = Best(tree, rows.shape[0], k)
     while True:

@@ -22,7 +22,7 @@ from sklearn.utils.validation import (
 
 from softreg import _trees as trees
 from softreg._data import checked_rows, map_rows
-from softreg._descent import all_leaves, best_leaves, nodes_of, search_rows
+from softreg._descent import all_leaves, best_leaves, nodes_of
 from softreg._labels import coded, row_weights
 from softreg._parameters import advising, is_whole, refusal
 from softreg._softmax import SoftmaxRegression
@@ -217,7 +217,8 @@ class HierarchicalSoftmax(ClassifierMixin, BaseEstimator):
     def predict_best(self, X: Any, k: int = 5) -> tuple[np.ndarray, np.ndarray]:
         """Return the k most probable labels of each row, and their probabilities.
 
-        Nodes that cannot lead to one of them are not computed.
+        In a tree with wide nodes those that cannot lead to one of them are not
+        computed.
 
         Parameters
         ----------
@@ -242,15 +243,8 @@ class HierarchicalSoftmax(ClassifierMixin, BaseEstimator):
             )
         X = checked_rows(self, X, reset=False)
         nodes = nodes_of(self.node_estimators_).of(X)
-        size = search_rows(self._tree)
-        codes, log_proba = zip(
-            *(
-                best_leaves(self._tree, nodes, X[start : start + size], k)
-                for start in range(0, X.shape[0], size)
-            ),
-            strict=True,
-        )
-        return self.classes_[np.concatenate(codes)], np.exp(np.concatenate(log_proba))
+        codes, log_proba = best_leaves(self._tree, nodes, X, k)
+        return self.classes_[codes], np.exp(log_proba)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return the probabilities of the classes.

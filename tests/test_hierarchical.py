@@ -138,9 +138,13 @@ def test_a_tree_of_depth_one_is_the_flat_model():
     assert tree.objective_ == pytest.approx(flat_model.objective_, rel=1e-9)
 
 
+@pytest.mark.parametrize("wide", [1, 100])
 @pytest.mark.parametrize("tree", TREES[:3], ids=str)
 @pytest.mark.parametrize("loss", ["softmax", "sparsemax"])
-def test_probabilities_sum_to_one_and_predictions_are_their_best(tree, loss):
+def test_probabilities_sum_to_one_and_predictions_are_their_best(
+    tree, loss, wide, monkeypatch
+):
+    monkeypatch.setattr("softreg._descent.WIDE", wide)
     model = HierarchicalSoftmax(SoftmaxRegression(loss=loss), tree=tree).fit(X, Y)
     proba = model.predict_proba(X)
     np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-12)
@@ -167,6 +171,7 @@ def test_probabilities_are_products_along_the_paths():
 
 
 def test_the_best_few_do_not_open_hopeless_nodes(monkeypatch):
+    monkeypatch.setattr("softreg._descent.WIDE", 1)
     model = HierarchicalSoftmax(tree=[[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]]).fit(X, Y)
     opened = 0
     own = SoftmaxRegression.log_proba_of
@@ -313,7 +318,8 @@ def test_too_many_best_are_refused(k):
         model.predict(X, top_k=k)
 
 
-def test_classes_of_probability_zero_fill_the_best():
+def test_classes_of_probability_zero_fill_the_best(monkeypatch):
+    monkeypatch.setattr("softreg._descent.WIDE", 1)
     A, b = load_iris(return_X_y=True)
     model = HierarchicalSoftmax(SoftmaxRegression(loss="sparsemax"), tree=[[0, 1], 2])
     labels, proba = model.fit(A, b).predict_best(A, 3)
