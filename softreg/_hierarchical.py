@@ -28,8 +28,8 @@ from softreg._parameters import advising, is_whole, refusal
 from softreg._softmax import SoftmaxRegression
 
 KINDS = ("cluster", "huffman", "balanced")
-# What the nodes' fits sum up to, by their share of the weight.
-MEANS = ("objective_", "optimality_gap_")
+# What sums up the nodes' fits: the first two by their share of the weight.
+SUMMARY = ("objective_", "optimality_gap_", "converged_")
 
 
 class HierarchicalSoftmax(ClassifierMixin, BaseEstimator):
@@ -181,7 +181,8 @@ class HierarchicalSoftmax(ClassifierMixin, BaseEstimator):
             delayed(_fitted)(_classifier(template, data, part, seeds), part)
             for part in _parts(tree, data)
         )
-        fitted = vars(scratch) | _summary(fits, data)
+        fitted = {k: v for k, v in vars(scratch).items() if k not in SUMMARY}
+        fitted |= _summary(fits, data)
         fitted["classes_"] = data.classes
         fitted["node_estimators_"] = [fit.estimator for fit in fits]
         fitted["_tree"] = tree
@@ -321,7 +322,9 @@ def _check_parameters(model: Any, estimator: Any, sample_weight: Any) -> None:
     arity = model.arity
     if arity is not None and not (is_whole(arity) and arity >= 2):
         raise refusal(
-            arity, "arity must be None or an integer of at least 2", "It limits nodes."
+            arity,
+            "arity must be None or an integer of at least 2",
+            "It is the most children of a node.",
         )
     if arity is not None and not named:
         raise ValueError(
@@ -449,7 +452,7 @@ def _summary(fits: list[Fit], data: Labelled) -> dict[str, Any]:
     estimators = [fit.estimator for fit in fits]
     shares = [fit.total / data.total for fit in fits]
     summary: dict[str, Any] = {}
-    for name in MEANS:
+    for name in SUMMARY[:2]:
         if all(hasattr(estimator, name) for estimator in estimators):
             values = [getattr(estimator, name) for estimator in estimators]
             summary[name] = float(np.dot(shares, values))

@@ -337,3 +337,11 @@ def test_one_warning_speaks_for_all_nodes():
     assert "nodes did not converge; the first says:" in str(caught[0].message)
     assert caught[0].filename == __file__
     assert not model.converged_
+
+
+def test_a_new_fit_leaves_nothing_of_the_last():
+    model = HierarchicalSoftmax().fit(X, Y)
+    assert model.converged_
+    model.set_params(estimator=GaussianNB(var_smoothing=0.1)).fit(X, Y)
+    assert not hasattr(model, "converged_")
+    assert not hasattr(model, "objective_")
