@@ -12,7 +12,7 @@ penalty, weights, targets and blocks are those of `Objective`.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 from softreg import _kernels as kernels
 from softreg._arrays import (
@@ -41,11 +41,14 @@ class AngularObjective(Objective):
         Weight of the plain score, which eases the margin.
     lengths : list of (rows,) arrays
         The norm of each row, block by block.
+    held : tuple of int
+        Classes whose coefficients stay 0, where the objective has a kink.
     """
 
     m: int
     mu: float
     lengths: list[Array]
+    held: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, objective: Objective, m: int, mu: float) -> AngularObjective:
@@ -59,10 +62,15 @@ class AngularObjective(Objective):
         """Nothing is proven of its minimum."""
         return False
 
+    @property
+    def n_features(self) -> int:
+        """Columns of X."""
+        return int(self.geometry.standard.scale.shape[0])
+
     def _mean_loss(self, coef: Array, keep: bool) -> tuple[Array, Array, list[Any]]:
         """Return the mean loss and its gradient."""
         xp = namespace(coef)
-        n_features = self.geometry.standard.scale.shape[0]
+        n_features = self.n_features
         weights, bias = coef[..., :n_features], coef[..., n_features:]
         norms = xp.linalg.vector_norm(weights, axis=2)
         through_origin = xp.concat([weights, xp.zeros_like(bias)], axis=2)
@@ -79,14 +87,35 @@ class AngularObjective(Objective):
         )
         data_loss, gradient, bias_gradient, turning = sums
         own = gradient[..., :n_features] + turning[..., None] * weights
+        own[:, list(self.held), :] = 0
         if bias.shape[2] == 0:
             return data_loss, own, []
         return data_loss, xp.concat([own, bias_gradient[..., None]], axis=2), []
+
+    def shared_preconditioner(self) -> Any:
+        """Return that of the softmax; column by column where classes are held at 0."""
+        if not self.held:
+            return super().shared_preconditioner()
+        return Columnwise(self.geometry.standard.full_scale)
 
     def _gaps(self, coef: Array, *sums: Array) -> tuple[Array, Array]:
         """Return no bound: there may be lower minima."""
         unknown = namespace(coef).full_like(self.l2, float("inf"))
         return unknown, unknown
+
+
+class Columnwise(NamedTuple):
+    """Columns scaled each by itself: what is 0 stays 0."""
+
+    scale: Array
+
+    def whiten(self, gradient: Array) -> Array:
+        """Return the gradient in scaled coordinates."""
+        return gradient * self.scale
+
+    def unwhiten(self, vector: Array) -> Array:
+        """Return the coefficients of scaled coordinates."""
+        return vector * self.scale
 
 
 def evaluate(

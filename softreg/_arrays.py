@@ -55,7 +55,9 @@ def zeros(shape: tuple[int, ...], reference: Array) -> Array:
 
 
 def as_array(values: Any) -> Array:
-    """Return lists and numbers as NumPy arrays, arrays as they are."""
+    """Return lists, numbers and frames as NumPy arrays, arrays as they are."""
+    if hasattr(values, "to_numpy"):
+        return values.to_numpy()
     return values if hasattr(values, "shape") else np.asarray(values)
 
 

@@ -123,6 +123,11 @@ def _check_scale(
     estimator: Any, targets: Targets, weight: np.ndarray, decay: float
 ) -> None:
     """Refuse weights and penalties that no float64 can hold beside each other."""
+    if not 0 < float(estimator.temperature) ** 2 < INF:
+        raise ValueError(
+            "temperature must have a square that float64 can hold, got "
+            f"{estimator.temperature}. 1 is the plain softmax."
+        )
     if not np.isfinite(decay):
         raise ValueError(
             f"C times the sum of weights must not underflow, got C={estimator.C} and "

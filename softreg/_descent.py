@@ -17,6 +17,7 @@ from softreg._data import LinearMap
 from softreg._prediction import LinearSoftmaxMixin
 from softreg._trees import Tree
 
+PROBABILITIES = ("predict_log_proba", "predict_proba")
 # Entries of log-probabilities that are formed at a time, and of those that wait.
 BLOCK_ENTRIES = 1 << 20
 WAITING_ENTRIES = 1 << 22
@@ -60,8 +61,11 @@ class AnyNodes(NamedTuple):
 
     def one(self, index: int, rows: Any) -> np.ndarray:
         """Ask one."""
+        estimator = self.estimators[index]
         with np.errstate(divide="ignore"):  # the logarithm of a probability of 0
-            return self.estimators[index].predict_log_proba(rows).T
+            if hasattr(estimator, "predict_log_proba"):
+                return estimator.predict_log_proba(rows).T
+            return np.log(estimator.predict_proba(rows)).T
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from sklearn.utils.validation import (
 
 from softreg import _trees as trees
 from softreg._data import checked_rows, map_rows
-from softreg._descent import all_leaves, best_leaves, nodes_of
+from softreg._descent import PROBABILITIES, all_leaves, best_leaves, nodes_of
 from softreg._labels import coded, row_weights
 from softreg._parameters import advising, is_whole, refusal
 from softreg._softmax import SoftmaxRegression
@@ -47,10 +47,11 @@ class HierarchicalSoftmax(ClassifierMixin, BaseEstimator):
     Parameters
     ----------
     estimator : classifier, default=None
-        What is cloned for each node; it needs `predict_log_proba`. None is
-        `SoftmaxRegression()`. Its `class_weight` is resolved once, on the classes; its
-        `weight_decay` is rescaled to the weight of a node's rows, so that all nodes
-        share one objective.
+        What is cloned for each node; it needs `predict_log_proba` or `predict_proba`,
+        and is fitted to arrays of numbers, whatever X was. None is
+        `SoftmaxRegression()`; to search over its parameters pass one. Its
+        `class_weight` is resolved once, on the classes; its `weight_decay` is rescaled
+        to the weight of a node's rows, so that all nodes share one objective.
     tree : {"cluster", "huffman", "balanced"} or list, default="cluster"
         "cluster" joins classes of near means (Ward's criterion), which costs the least
         accuracy. "huffman" joins the rarest first: frequent classes get short paths.
@@ -152,7 +153,8 @@ class HierarchicalSoftmax(ClassifierMixin, BaseEstimator):
         y : array-like of shape (n_samples,)
             Labels of any kind.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows, 0 or more.
+            Weights of the rows, 0 or more; for classifiers whose `fit` takes them,
+            which a pipeline's does not.
 
         Returns
         -------
@@ -215,7 +217,9 @@ class HierarchicalSoftmax(ClassifierMixin, BaseEstimator):
         labels, _ = self.predict_best(X, 1 if top_k is None else top_k)
         return labels[:, 0] if top_k is None else labels
 
-    def predict_best(self, X: Any, k: int = 5) -> tuple[np.ndarray, np.ndarray]:
+    def predict_best(
+        self, X: Any, k: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return the k most probable labels of each row, and their probabilities.
 
         In a tree with wide nodes those that cannot lead to one of them are not
@@ -225,8 +229,9 @@ class HierarchicalSoftmax(ClassifierMixin, BaseEstimator):
         ----------
         X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
             Data.
-        k : int, default=5
-            How many, from 1 to the number of classes.
+        k : int, default=None
+            How many, from 1 to the number of classes; None is 5, or all where there
+            are fewer.
 
         Returns
         -------
@@ -236,10 +241,12 @@ class HierarchicalSoftmax(ClassifierMixin, BaseEstimator):
             Their probabilities, as `predict_proba` has them.
         """
         check_is_fitted(self)
-        if not (is_whole(k) and 1 <= k <= len(self.classes_)):
+        n_classes = len(self.classes_)
+        k = min(5, n_classes) if k is None else k
+        if not (is_whole(k) and 1 <= k <= n_classes):
             raise refusal(
                 k,
-                f"top_k must be an integer from 1 to {len(self.classes_)}",
+                f"k (or top_k) must be an integer from 1 to {n_classes}",
                 "It is how many of the classes to name.",
             )
         X = checked_rows(self, X, reset=False)
@@ -331,9 +338,9 @@ def _check_parameters(model: Any, estimator: Any, sample_weight: Any) -> None:
             f"arity must be None where the tree is given, got {arity}. The lists say "
             "how many children each node has."
         )
-    if not hasattr(estimator, "predict_log_proba"):
+    if not any(hasattr(estimator, name) for name in PROBABILITIES):
         raise TypeError(
-            "estimator must have predict_log_proba, got "
+            f"estimator must have one of {PROBABILITIES}, got "
             f"{type(estimator).__name__}. Use a classifier with probabilities."
         )
     class_weight = getattr(estimator, "class_weight", None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 
 from softreg._angular import AngularObjective
-from softreg._arrays import to_numpy
+from softreg._arrays import Array, to_numpy
 from softreg._data import Ingested, ingest
 from softreg._losses import Loss, Softmax
 from softreg._parameters import INF, Range, refusal
@@ -22,7 +22,7 @@ from softreg._softmax import SoftmaxRegression, attributes_of, print_progress
 from softreg._solve import Solution, solve
 from softreg._targets import HardTargets
 from softreg.solvers import LBFGS
-from softreg.solvers._loop import Result, Stop
+from softreg.solvers._loop import Result, Stop, Watcher
 
 # mu falls from the first by this factor until mu_min.
 FIRST_MU = 100.0
@@ -30,6 +30,10 @@ ANNEALING = 10**-0.5
 LAST_ABOVE_ZERO = 0.1
 COLLAPSE = 0.05
 SHRUNK = 1e-6
+# At a kink: ways towards the softmax fit's coefficients, and what counts as lower.
+TRIALS = (-1.0, -0.1, -0.01, -1e-3, 1e-3, 0.01, 0.1, 1.0)
+FALL = 1e-9
+MAX_ESCAPES = 5
 RANGES = {
     "m": Range(1, INF, "an integer of at least 1", "1 is no margin.", whole=True),
     "mu_min": Range(
@@ -54,7 +58,8 @@ class LargeMarginSoftmaxRegression(LinearSoftmaxMixin, ClassifierMixin, BaseEsti
     lie apart in angle, the cheapest way to meet it is therefore to give up: keep
     `mu_min` at 10 or more, or prefer `SoftmaxRegression(margin=...)`, whose margin is
     added to scores, convex and proven. The angular one is for rows of which only the
-    direction matters, as embeddings.
+    direction matters, as embeddings. Columns need one scale, as from
+    `StandardScaler`: unlike all else here, angles change with units.
 
     Parameters
     ----------
@@ -67,8 +72,8 @@ class LargeMarginSoftmaxRegression(LinearSoftmaxMixin, ClassifierMixin, BaseEsti
     tol : float, default=1e-4
         Stop at each mu once the gradient's largest entry is at most tol times that at
         W = 0, b = 0; or, where the coefficients of a class have shrunk to nothing and
-        the objective has a kink, once no step lowers it. For m = 1, and for the start,
-        as in `SoftmaxRegression`.
+        the objective has a kink, once no trial step off it lowers it. For m = 1, and
+        for the start, as in `SoftmaxRegression`.
     max_iter : int, default=1000
         Most iterations at each mu.
 
@@ -232,11 +237,11 @@ def _annealed(
         stop = Stop(model.tol, model.max_iter, zero)
         for mu in _schedule(model.mu_min):
             angular = AngularObjective.of(objective, model.m, mu)
-            result = LBFGS().minimize(angular, coef, stop=stop, watch=watch)
-            result = _judged(result, objective.geometry.standard.scale.shape[0])
+            result = _descended(angular, coef, start.coef, stop, watch)
             coef = result.coef
             n_iter += int(result.n_iter[0])
-    return _solution(result, problem.intercept == "free", n_iter)
+        result = _rounded(angular, result, data.dtype)
+    return _solution(result, n_iter)
 
 
 def _unfolded(problem: Problem) -> Problem:
@@ -253,28 +258,83 @@ def _schedule(mu_min: float) -> Iterator[float]:
     yield float(mu_min)
 
 
-def _judged(result: Result, n_features: int) -> Result:
-    """Count as solved where no step helps and a class has shrunk to nothing.
+def _descended(
+    objective: AngularObjective,
+    coef: Array,
+    softmax: Array,
+    stop: Stop,
+    watch: Sequence[Watcher],
+) -> Result:
+    """Minimise, and step off kinks where that helps.
 
-    The objective has a kink where `w_y = 0`: at a minimum there no gradient vanishes.
+    The objective has a kink where `w_y = 0`: there the gradient is that of one
+    direction, and only trials tell whether the fit stands at a minimum.
     """
-    norms = np.linalg.norm(to_numpy(result.coef)[0, :, :n_features], axis=1)
-    shrunk = norms.min() <= SHRUNK * norms.max()
-    if result.reason[0] != "stalled" or not shrunk:
-        return result
-    return result._replace(converged=np.array([True]), reason=["tol"])
+    n_iter = np.zeros(1, dtype=int)
+    for _ in range(MAX_ESCAPES):
+        result = LBFGS().minimize(objective, coef, stop=stop, watch=watch)
+        n_iter = n_iter + result.n_iter
+        shrunk = _shrunk(objective, result.coef, softmax)
+        if not len(shrunk) or result.reason[0] == "max_iter":
+            break
+        # At the kink of one class the others cannot move: hold it there.
+        coef = to_numpy(result.coef).copy()
+        coef[0, shrunk, : objective.n_features] = 0
+        held = replace(objective, held=tuple(shrunk.tolist()))
+        result = LBFGS().minimize(held, coef, stop=stop, watch=watch)
+        n_iter = n_iter + result.n_iter
+        lower = _lower_nearby(objective, result, softmax, shrunk)
+        if lower is None:
+            break
+        coef = lower
+    return result._replace(n_iter=n_iter)
 
 
-def _solution(result: Result, has_intercept: bool, n_iter: int) -> Solution:
-    """Return the end of the path, its intercepts summing to zero."""
-    coef = result.coef
-    if has_intercept:
+def _shrunk(objective: AngularObjective, coef: Array, softmax: Array) -> np.ndarray:
+    """Return the classes whose coefficients are nothing beside the softmax fit's."""
+    norms, before = (
+        np.linalg.norm(to_numpy(c)[0, :, : objective.n_features], axis=1)
+        for c in (coef, softmax)
+    )
+    return np.flatnonzero(norms <= SHRUNK * before.max())
+
+
+def _lower_nearby(
+    objective: AngularObjective, result: Result, softmax: Array, shrunk: np.ndarray
+) -> Array | None:
+    """Return a lower point, some way along the softmax fit's coefficients of a class.
+
+    None where no trial is lower.
+    """
+    coef, towards = to_numpy(result.coef), to_numpy(softmax)
+    n_features = objective.n_features
+    trials = []
+    for k in shrunk.tolist():
+        for size in TRIALS:
+            trial = coef.copy()
+            trial[0, k, :n_features] += size * towards[0, k, :n_features]
+            trials.append(trial)
+    values = [float(objective.evaluate(trial).value[0]) for trial in trials]
+    enough = float(result.value[0]) * (1 - FALL)
+    if not values or min(values) >= enough:
+        return None
+    return trials[int(np.argmin(values))]
+
+
+def _rounded(objective: AngularObjective, result: Result, dtype: Any) -> Result:
+    """Return the result as the user gets it: intercepts of sum zero, in a dtype."""
+    coef = to_numpy(result.coef)
+    if objective.intercept == "free":
         bias = coef[..., -1:]
-        coef = np.concatenate(
-            [coef[..., :-1], bias - bias.mean(axis=1, keepdims=True)], axis=2
-        )
+        bias = bias - bias.mean(axis=1, keepdims=True)
+        coef = np.concatenate([coef[..., :-1], bias], axis=2)
+    coef = coef.astype(dtype).astype(np.float64)
+    return result._replace(coef=coef, value=to_numpy(objective.evaluate(coef).value))
+
+
+def _solution(result: Result, n_iter: int) -> Solution:
     return Solution(
-        coef,
+        result.coef,
         result.value,
         result.gap,
         result.reached,
@@ -293,7 +353,9 @@ def _warn(
         warnings.warn(
             f"LargeMarginSoftmaxRegression stopped after {model.n_iter_} iterations "
             f"with what tol = {model.tol:.1e} bounds at "
-            f"{float(solution.reached[0]):.1e}. Increase max_iter or tol.",
+            f"{float(solution.reached[0]):.1e}. Bring the columns to one scale, as by "
+            "StandardScaler (angles of raw columns are those of the largest), or "
+            "increase max_iter or tol.",
             ConvergenceWarning,
             stacklevel=3,
         )

@@ -158,8 +158,8 @@ class TopK(NamedTuple):
         """Return the product of the smooth function's Hessian, or of a softmax's."""
         if self.width == 0:
             return _curved(proba, 1.0, along)
-        choice = top_k.choose(shifted, self.k, self.width)
-        return cast(top_k.hessian_product(choice, self.width, along), along.dtype)
+        choice = top_k.chosen(shifted, proba, self.k)
+        return top_k.hessian_product(choice, self.width, along)
 
     def scores(self, proba: Array) -> Array:
         """Return the softmax's."""
@@ -196,7 +196,7 @@ def shift_to_top(scores: Array) -> Array:
 ORDERS = {"softmax": 1.0, "entmax15": 1.5, "sparsemax": 2.0}
 
 
-TOP_K = re.compile(r"topk-(\d+)")
+TOP_K = re.compile(r"topk-([0-9]+)")
 
 
 def loss_of(name: str | float, n_classes: int) -> Loss:

@@ -151,7 +151,7 @@ def _check_choices(estimator: Any) -> None:
         raise refusal(
             n_jobs,
             "n_jobs must be None or an integer other than 0",
-            "None uses all that the process may use, -1 every core.",
+            "None and -1 use all that the process may use.",
         )
     state = estimator.random_state
     with advising(

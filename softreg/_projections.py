@@ -121,7 +121,7 @@ def _entmax(shifted: Array, alpha: float, axis: int) -> Array:
     for _ in range(MAX_NEWTON):
         excess = xp.sum(proba, axis=axis, keepdims=True) - 1
         slope = xp.sum(curvature(proba, alpha), axis=axis, keepdims=True)
-        moved = threshold + excess / slope
+        moved = threshold + excess / xp.where(slope > 0, slope, xp.ones_like(slope))
         if not bool(xp.any(moved > threshold)):
             break
         threshold = moved

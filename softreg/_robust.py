@@ -15,8 +15,15 @@ from softreg._data import Ingested, ingest
 from softreg._losses import Loss, loss_of
 from softreg._parameters import INF, Range, refusal, solver_of
 from softreg._prediction import LinearSoftmaxMixin
-from softreg._softmax import SoftmaxRegression, attributes_of, print_progress
+from softreg._softmax import (
+    SoftmaxRegression,
+    attributes_of,
+    explanation,
+    print_progress,
+)
 from softreg._solve import Solution, solve
+
+LEAST_TRUST = 1e-30
 
 
 class Transform(Protocol):
@@ -70,8 +77,9 @@ class RobustSoftmaxRegression(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator
     ----------
     estimator : SoftmaxRegression, default=None
         The fit of each round, with its loss, penalty and solver. None is
-        `SoftmaxRegression()`. C and `weight_decay` stay what they are for the whole
-        weight of the rows, however little weight a round leaves them.
+        `SoftmaxRegression()`; to search over its parameters pass one. C and
+        `weight_decay` stay what they are for the whole weight of the rows, however
+        little weight a round leaves them.
     loss : {"gce", "sce"}, default="gce"
         "gce" is the generalised cross-entropy, `(1 - p^q) / q`, the more robust; "sce"
         the symmetric one, `-log p + 4 (1 - p)`.
@@ -97,7 +105,7 @@ class RobustSoftmaxRegression(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator
     n_iter_ : int
         Rounds.
     converged_ : bool
-        Whether `tol` was reached.
+        Whether `tol` was reached, and that of the last fit.
     classes_, coef_, intercept_, n_features_in_, feature_names_in_
         As in `SoftmaxRegression`.
 
@@ -185,16 +193,24 @@ class RobustSoftmaxRegression(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator
         self.objective_history_ = np.array(rounds.history)
         self.objective_ = rounds.history[-1]
         self.n_iter_ = len(rounds.history) - 1
-        self.converged_ = rounds.converged
-        if not self.converged_:
-            warnings.warn(
-                f"RobustSoftmaxRegression stopped after {self.n_iter_} rounds, the "
-                f"last of which lowered the objective by more than tol = {self.tol}. "
-                "Increase max_rounds or tol.",
-                ConvergenceWarning,
-                stacklevel=2,
-            )
+        self.converged_ = rounds.converged and estimator.converged_
+        self._tell(rounds)
         return self
+
+    def _tell(self, rounds: _Rounds) -> None:
+        """Warn once of rounds that did not end, or of a last fit that did not."""
+        said = f"RobustSoftmaxRegression stopped after {self.n_iter_} rounds"
+        if not rounds.converged:
+            said += (
+                f", the last of which lowered the objective by more than tol = "
+                f"{self.tol}. Increase max_rounds or tol."
+            )
+        elif not self.converged_:
+            reason, reached = rounds.solution.reason[0], rounds.solution.reached[0]
+            inner = explanation(self.estimator_, reason, float(reached))
+            said += f", but the last fit did not converge: {inner}"
+        if not self.converged_:
+            warnings.warn(said, ConvergenceWarning, stacklevel=3)
 
     @property
     def _loss(self) -> Loss:
@@ -222,7 +238,8 @@ class _Rounds:
     def next(self, tol: float) -> None:
         """Fit at the weights of the tangent; keep the fit if it is no worse."""
         before = self.trust, self.l2, self.solution, self._losses
-        trust = self.transform.slope(self._losses)
+        # No row, and so no class, may lose its weight to underflow.
+        trust = np.maximum(self.transform.slope(self._losses), LEAST_TRUST)
         self.solution = self._solve(trust, self.solution.coef)
         self._losses = self._take_note(self.solution)
         last, new = self.history[-2:]

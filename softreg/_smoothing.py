@@ -15,14 +15,16 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from softreg._arrays import Array, to_numpy
+from softreg._arrays import Array, like, namespace, to_numpy
 from softreg._losses import Loss, Softmax, TopK
 from softreg._objective import Objective
+from softreg.solvers import LBFGS
 from softreg.solvers._loop import Journal, Record, Result, Stop, Watcher
 
 WIDTHS = tuple(10.0**-power for power in range(1, 9))
 # How well the fit that only starts the next is solved: the softmax fit, and others.
 START_TOL = 1e-2
+LEAST_SCALE = 1e-4
 TOL_OF_WIDTH = 0.1
 # Without a penalty nothing is proven: the width at which to stop.
 UNPROVEN_WIDTH = 1e-4
@@ -77,7 +79,10 @@ class Annealed(NamedTuple):
         softmax = replace(objective, loss=Softmax())
         near = stop._replace(tol=max(stop.tol, START_TOL))
         result = self.solver.minimize(softmax, coef, stop=near, watch=watch)
-        return self._narrowed(objective, exact, result, stop, watch, WIDTHS)
+        # What is smoothed must be small beside the loss itself.
+        scale = float(np.clip(result.value.max(), LEAST_SCALE, 1.0))
+        widths = [scale * width for width in WIDTHS]
+        return self._narrowed(objective, exact, result, stop, watch, widths)
 
     def _from_near(
         self,
@@ -114,14 +119,44 @@ class Annealed(NamedTuple):
         widths: Sequence[float],
     ) -> Result:
         """Solve the smooth objectives of falling widths until the exact one is."""
+        best: Result | None = None
         for width in widths:
             own = replace(objective, loss=exact.smoothed(width))
             near = stop._replace(tol=max(stop.tol / 2, TOL_OF_WIDTH * width))
             result = resumed(self.solver, own, result, result.coef, near, watch)
-            result = _judged(own, result, stop, width, watch)
+            if "stalled" in result.reason and self.solver.name != LBFGS.name:
+                result = resumed(LBFGS(), own, result, result.coef, near, watch)
+            judged = _judged(own, result, stop, width, watch)
+            best = result = judged if best is None else _better(best, judged, stop)
             if result.converged.all() or (result.n_iter >= stop.max_iter).any():
                 break
         return result
+
+
+def _better(old: Result, new: Result, stop: Stop) -> Result:
+    """Return the lower point of each problem, under the best bound that both prove."""
+    lower = np.maximum(old.value - old.gap, new.value - new.gap)
+    keep = old.value < new.value
+    xp = namespace(new.coef)
+    coef = xp.where(like(keep, new.coef)[:, None, None], old.coef, new.coef)
+    value = np.minimum(old.value, new.value)
+    gap = np.where(np.isfinite(lower), value - lower, new.gap)
+    reached = np.where(np.isfinite(lower), gap / np.abs(value), new.reached)
+    converged = new.converged | (np.isfinite(lower) & (reached <= stop.tol))
+    reason = ["tol" if d else r for d, r in zip(converged, new.reason, strict=True)]
+    last = [
+        [*rows[:-1], rows[-1]._replace(objective=float(v), optimality_gap=float(g))]
+        for rows, v, g in zip(new.history, value, gap, strict=True)
+    ]
+    return new._replace(
+        coef=coef,
+        value=value,
+        gap=gap,
+        reached=reached,
+        converged=converged,
+        reason=reason,
+        history=last,
+    )
 
 
 def for_loss(solver: Minimizer, loss: Loss, *, from_near: bool = False) -> Minimizer:
@@ -177,7 +212,7 @@ def _judged(
     converged = (reached <= stop.tol) & (proven | (width <= UNPROVEN_WIDTH))
     spent = result.n_iter >= stop.max_iter
     reason = [
-        "tol" if done else "max_iter" if out else "stalled"
+        "tol" if done else "max_iter" if out else "kinks"
         for done, out in zip(converged, spent, strict=True)
     ]
     history = []

@@ -346,6 +346,12 @@ def explanation(estimator: SoftmaxRegression, reason: str, reached: float) -> st
     if reason == "max_iter":
         other = "" if estimator.solver == "auto" else ", or use solver='auto'"
         return f"{head} (max_iter) {missed}. Increase max_iter{other}."
+    if reason == "kinks":
+        return (
+            f"{head} {missed}: smooth losses did not come near enough to the kinks of "
+            f"{estimator.loss!r}. Bring the columns to one scale, as by "
+            "StandardScaler, increase tol, or use a smaller C."
+        )
     precision = estimator.history_["precision"][-1]
     dtype = estimator.coef_.dtype
     return (

@@ -30,7 +30,7 @@ class Solution(NamedTuple):
     reached: np.ndarray  # what was compared with tol
     n_iter: np.ndarray
     converged: np.ndarray
-    reason: list[str]  # "tol", "max_iter", "stalled" or "separated"
+    reason: list[str]  # "tol", "max_iter", "stalled", "kinks" or "separated"
     history: list[list[Record]]
     solver: str
 

@@ -17,6 +17,8 @@ from softreg._projections import softmax, top_classes
 MAX_ITER = 100
 # An excess of the sum that cannot be told from none.
 ROUNDING = 2.0**-50
+# A weight so many rounding units below 1 is 1.
+FULL = 256.0
 
 
 class Choice(NamedTuple):
@@ -72,6 +74,20 @@ def choose(shifted: Array, k: int, width: float) -> Choice:
     others = inner_over_classes(chosen, cast(~lead, chosen.dtype))
     rest = others + (inner_over_classes(weight, cast(lead, chosen.dtype)) - 1)
     return Choice(weight, terms / (1 + rest)[:, None, :], rest)
+
+
+def chosen(shifted: Array, proba: Array, k: int) -> Choice:
+    """Return the choice behind a gradient: `p = w e^u / Z` and `sum w = k` give Z."""
+    xp = namespace(shifted)
+    terms, proba = xp.exp(shifted), cast(proba, shifted.dtype)
+    safe = xp.where(terms > 0, terms, xp.ones_like(terms))
+    ratio = proba / safe
+    total = k / xp.sum(ratio, axis=1, keepdims=True)
+    weight = ratio * total
+    # Rounding must not set a class free that is chosen in full.
+    full = weight > 1 - FULL * float(xp.finfo(weight.dtype).eps)
+    weight = xp.where(full, xp.ones_like(weight), weight)
+    return Choice(weight, terms / total, total[:, 0, :] - 1)
 
 
 def _capped(values: Array, k: int) -> Array:

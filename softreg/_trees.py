@@ -191,9 +191,14 @@ def given(tree: Any, labels: Sequence[Hashable]) -> Joins:
         for entry in own:
             if isinstance(entry, list | tuple):
                 part = names[id(entry)]
-            else:
+            elif isinstance(entry, Hashable):
                 named.append(entry)
                 part = codes.get(entry)
+            else:
+                raise ValueError(
+                    "tree must be nested lists of class labels, got "
+                    f"{type(entry).__name__} in it. Turn it into a list."
+                )
             if part is not None:
                 parts.append(part)
         if len(parts) > 1:

@@ -219,7 +219,7 @@ BAD_WEIGHTS = [
 OUT_OF_RANGE = {
     "C": [0, -1, np.nan, -np.inf],
     "weight_decay": [-1, np.nan, np.inf],
-    "temperature": [0, -1, np.inf, np.nan],
+    "temperature": [0, -1, np.inf, np.nan, 1e-300],
     "label_smoothing": [1, -0.1, np.nan],
     "margin": [-1, np.nan, np.inf],
     "tol": [-1, np.nan, np.inf],

@@ -198,18 +198,12 @@ def test_any_classifier_with_log_probabilities_serves():
     assert forest.score(X, Y) > 0.9
     seeds = {e.random_state for e in forest.node_estimators_}
     assert len(seeds) == len(forest.node_estimators_)
-    with pytest.raises(TypeError, match="must have predict_log_proba, got LinearSVC"):
+    neighbours = HierarchicalSoftmax(KNeighborsClassifier()).fit(X, Y)
+    np.testing.assert_allclose(neighbours.predict_proba(X).sum(axis=1), 1)
+    with pytest.raises(TypeError, match=r"must have one of .*, got LinearSVC"):
         HierarchicalSoftmax(LinearSVC()).fit(X, Y)
     with pytest.raises(ValueError, match="KNeighborsClassifier takes no sample_weight"):
-        HierarchicalSoftmax(_Neighbours()).fit(X, Y, np.ones(len(Y)))
-
-
-class _Neighbours(KNeighborsClassifier):
-    def predict_log_proba(self, X):
-        return np.log(self.predict_proba(X))
-
-
-_Neighbours.__name__ = "KNeighborsClassifier"
+        HierarchicalSoftmax(KNeighborsClassifier()).fit(X, Y, np.ones(len(Y)))
 
 
 @pytest.mark.parametrize("form", [scipy.sparse.csr_matrix, scipy.sparse.csc_array])
@@ -289,6 +283,7 @@ def test_string_labels_and_named_columns():
         ({"tree": [[0, 1, 2], [2, 3, 4]]}, r"every class once, got \['2'\] more than"),
         ({"tree": [[0, 1], []]}, "none of them empty"),
         ({"tree": "ward"}, "tree must be one of"),
+        ({"tree": [0, np.arange(1, 5)]}, "nested lists of class labels, got ndarray"),
         ({"arity": 1}, "arity must be None or an integer of at least 2, got 1"),
         ({"tree": [0, 1, 2, 3, 4], "arity": 2}, "must be None where the tree is given"),
         ({"estimator": SoftmaxRegression(margin=np.eye(5))}, "must be a number, got a"),
@@ -325,6 +320,12 @@ def test_classes_of_probability_zero_fill_the_best(monkeypatch):
     labels, proba = model.fit(A, b).predict_best(A, 3)
     assert all(sorted(row) == [0, 1, 2] for row in labels.tolist())
     assert (proba == 0).any()
+
+
+def test_five_best_or_all_of_fewer():
+    A, b = load_iris(return_X_y=True)
+    assert HierarchicalSoftmax().fit(A, b).predict_best(A)[0].shape == (150, 3)
+    assert HierarchicalSoftmax().fit(X, Y).predict_best(X)[0].shape == (400, 5)
 
 
 def test_one_warning_speaks_for_all_nodes():

@@ -1,5 +1,7 @@
 """Label noise: tangents that never rise, and what they find."""
 
+import warnings
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits, load_iris
@@ -164,3 +166,24 @@ def test_bad_parameters_are_refused_and_nothing_is_lost(parameters, error, messa
     with pytest.raises(error, match=message):
         model.set_params(**parameters).fit(X, NOISY)
     assert model.coef_ is before
+
+
+def test_rows_of_enormous_loss_keep_some_weight():
+    rng = np.random.default_rng(0)
+    rows, codes = rng.normal(size=(30, 2)), np.arange(30) % 3
+    cost = np.zeros((3, 3))
+    cost[0, 1:] = 800
+    for margin, q in ((2000.0, 1.0), (cost, 0.95)):
+        model = RobustSoftmaxRegression(SoftmaxRegression(margin=margin), q=q)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(rows, codes)
+        assert (np.diff(model.objective_history_) <= 0).all()
+        assert np.isfinite(model.coef_).all()
+
+
+def test_a_last_fit_that_did_not_converge_is_told():
+    inner = SoftmaxRegression(max_iter=1, tol=1e-12)
+    with pytest.warns(ConvergenceWarning):
+        model = RobustSoftmaxRegression(inner, tol=1e9).fit(X, NOISY)
+    assert not model.converged_

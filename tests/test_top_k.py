@@ -270,3 +270,10 @@ def test_bad_numbers_of_classes_are_refused(loss, message):
 def test_the_exact_newton_method_is_refused():
     with pytest.raises(ValueError, match="needs a loss without kinks"):
         SoftmaxRegression(loss="topk-2", solver="newton-cholesky").fit(X, Y)
+
+
+def test_a_column_of_small_spread_far_from_zero():
+    rng = np.random.default_rng(2)
+    rows, codes = 4 + 2e-4 * rng.normal(size=(60, 1)), rng.integers(0, 6, 60)
+    model = SoftmaxRegression(loss="topk-3").fit(rows, codes)
+    assert model.converged_
