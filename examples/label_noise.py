@@ -1,8 +1,8 @@
 """Wrong labels: what they cost, and what helps.
 
-A growing share of the training labels is replaced by wrong ones. Each model chooses C
-by cross-validation on these labels, as one has no others, and is scored on clean ones.
-The suspects are the rows of least weight in the robust fit. Run it, in a minute, with
+A share of the training labels is replaced by wrong ones. Each model chooses C by
+cross-validation on these, and is scored on clean ones. The suspects are the rows of
+least weight in the robust fit. Run it, in a minute, with
 
     python examples/label_noise.py [--output PATH]
 """
@@ -35,7 +35,6 @@ def main() -> None:
     X, X_test, y, y_test = train_test_split(X / 16, y, random_state=0)
     rng = np.random.default_rng(0)
     order, other = rng.permutation(len(y)), (y + rng.integers(1, 10, len(y))) % 10
-
     scores = {name: [] for name in SEARCHES}
     for share in SHARES:
         wrong = order < share * len(y)
@@ -45,8 +44,8 @@ def main() -> None:
             scores[name].append(search.score(X_test, y_test))
         row = "  ".join(f"{name} {own[-1]:.3f}" for name, own in scores.items())
         print(f"{share:4.0%} wrong: {row}", end="")
-        weights = search.best_estimator_.row_weights_
-        suspects = np.argsort(weights)[: max(wrong.sum(), 1)]
+        order_of_trust = np.argsort(search.best_estimator_.row_weights_)
+        suspects = order_of_trust[: max(wrong.sum(), 1)]
         print(f"; of as many suspects {wrong[suspects].mean():.0%} are")
 
     _, ax = plt.subplots(figsize=(6, 4), layout="constrained")

@@ -1,10 +1,12 @@
 """The softmax over the k largest scores: smooth relatives, proof at the kinks."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import scipy.sparse
+from bank import OPTIONS, Data
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
@@ -277,3 +279,33 @@ def test_a_column_of_small_spread_far_from_zero():
     rows, codes = 4 + 2e-4 * rng.normal(size=(60, 1)), rng.integers(0, 6, 60)
     model = SoftmaxRegression(loss="topk-3").fit(rows, codes)
     assert model.converged_
+
+
+SMOOTH_OPTIONS = {
+    name: options for name, options in OPTIONS.items() if "loss" not in options
+}
+
+
+@pytest.mark.parametrize("options", SMOOTH_OPTIONS.values(), ids=SMOOTH_OPTIONS.keys())
+@pytest.mark.parametrize("blocks", [7, 1000])
+def test_derivatives_of_the_smooth_objective(options, blocks, monkeypatch):
+    """Two classes have no other choice than both, and are the softmax."""
+    monkeypatch.setattr("softreg._problem.block_rows", lambda *shape: blocks)
+    data = Data(**options)
+    objective = data.problem().objective(np.array([0.1]))
+    if data.n_classes > 2:
+        objective = replace(objective, loss=TopK(2, 0.5))
+    coef, way = data.random_coef(), data.random_coef()
+    point = objective.evaluate(coef, keep=True)
+    step = 1e-5
+    ahead, behind = (objective.evaluate(coef + s * way) for s in (step, -step))
+    slope = (ahead.value - behind.value)[0] / (2 * step)
+    assert (point.gradient * way).sum() == pytest.approx(slope, abs=1e-7)
+    product = objective.hessian_product(point, way)
+    numeric = (ahead.gradient - behind.gradient) / (2 * step)
+    np.testing.assert_allclose(product, numeric, atol=1e-7)
+    recomputed = objective.hessian_product(point._replace(kept=None), way)
+    np.testing.assert_allclose(product, recomputed, atol=1e-12)
+    # The bound of the smooth objective is a bound.
+    lower = objective.evaluate(coef + 0.3 * way)
+    assert point.value[0] - point.gap[0] <= lower.value[0]
