@@ -134,12 +134,6 @@ class LargeMarginSoftmaxRegression(LinearSoftmaxMixin, ClassifierMixin, BaseEsti
         self.n_jobs = n_jobs
         self.verbose = verbose
 
-    def __sklearn_tags__(self) -> Any:
-        """Return scikit-learn's tags: sparse X is welcome."""
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        return tags
-
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None
     ) -> LargeMarginSoftmaxRegression:

@@ -31,6 +31,12 @@ class LinearSoftmaxMixin:
     def _temperature(self) -> float:
         raise NotImplementedError
 
+    def __sklearn_tags__(self) -> Any:
+        """Return scikit-learn's tags: sparse X is welcome."""
+        tags = super().__sklearn_tags__()  # type: ignore[misc]
+        tags.input_tags.sparse = True
+        return tags
+
     def decision_function(self, X: Any) -> np.ndarray:
         """Return the scores `W x + b`.
 

@@ -141,12 +141,6 @@ class RobustSoftmaxRegression(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator
         self.max_rounds = max_rounds
         self.tol = tol
 
-    def __sklearn_tags__(self) -> Any:
-        """Return scikit-learn's tags: sparse X is welcome."""
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        return tags
-
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> RobustSoftmaxRegression:
         """Fit the plain model, then reweigh and fit until nothing is gained.
 

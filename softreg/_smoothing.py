@@ -119,7 +119,7 @@ class Annealed(NamedTuple):
         widths: Sequence[float],
     ) -> Result:
         """Solve the smooth objectives of falling widths until the exact one is."""
-        best: Result | None = None
+        best = result if self.from_near else None
         for width in widths:
             own = replace(objective, loss=exact.smoothed(width))
             near = stop._replace(tol=max(stop.tol / 2, TOL_OF_WIDTH * width))
