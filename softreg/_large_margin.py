@@ -67,7 +67,7 @@ class LargeMarginSoftmaxRegression(LinearSoftmaxMixin, ClassifierMixin, BaseEsti
         Factor of the angle; 1 is the softmax fit.
     mu_min : float, default=10.0
         Least weight of the plain score. As it falls to 0 the margin is met in full.
-    C, weight_decay, fit_intercept, class_weight, n_jobs, verbose
+    C, weight_decay, fit_intercept, penalize_intercept, class_weight, n_jobs, verbose
         As in `SoftmaxRegression`. The intercept is outside the angle.
     tol : float, default=1e-4
         Stop at each mu once the gradient's largest entry is at most tol times that at
@@ -117,6 +117,7 @@ class LargeMarginSoftmaxRegression(LinearSoftmaxMixin, ClassifierMixin, BaseEsti
         C: float = 1.0,
         weight_decay: float | None = None,
         fit_intercept: bool = True,
+        penalize_intercept: bool = False,
         class_weight: Any = None,
         tol: float = 1e-4,
         max_iter: int = 1000,
@@ -128,6 +129,7 @@ class LargeMarginSoftmaxRegression(LinearSoftmaxMixin, ClassifierMixin, BaseEsti
         self.C = C
         self.weight_decay = weight_decay
         self.fit_intercept = fit_intercept
+        self.penalize_intercept = penalize_intercept
         self.class_weight = class_weight
         self.tol = tol
         self.max_iter = max_iter
@@ -195,8 +197,8 @@ class LargeMarginSoftmaxRegression(LinearSoftmaxMixin, ClassifierMixin, BaseEsti
 def _softmax_part(model: LargeMarginSoftmaxRegression) -> SoftmaxRegression:
     """Return the estimator of the start, whose checks are those of this one."""
     shared = (
-        "C", "weight_decay", "fit_intercept", "class_weight", "tol", "max_iter",
-        "n_jobs", "verbose",
+        "C", "weight_decay", "fit_intercept", "penalize_intercept", "class_weight",
+        "tol", "max_iter", "n_jobs", "verbose",
     )  # fmt: skip
     return SoftmaxRegression(**{name: getattr(model, name) for name in shared})
 

@@ -94,10 +94,13 @@ def test_rows_and_classes_of_no_length_have_no_margin():
 
 
 @pytest.mark.parametrize("load", [load_iris, load_breast_cancer])
-def test_m_of_one_is_the_softmax_fit(load):
+@pytest.mark.parametrize(
+    "options", [{}, {"penalize_intercept": True}, {"fit_intercept": False}], ids=str
+)
+def test_m_of_one_is_the_softmax_fit(load, options):
     rows, codes = load(return_X_y=True)
-    plain = SoftmaxRegression().fit(rows, codes)
-    model = LargeMarginSoftmaxRegression(m=1).fit(rows, codes)
+    plain = SoftmaxRegression(**options).fit(rows, codes)
+    model = LargeMarginSoftmaxRegression(m=1, **options).fit(rows, codes)
     np.testing.assert_allclose(
         model.predict_proba(rows), plain.predict_proba(rows), atol=1e-12
     )
@@ -109,11 +112,15 @@ def test_m_of_one_is_the_softmax_fit(load):
     assert model.objective_ == plain.objective_
 
 
-def test_a_negligible_margin_is_nearly_the_softmax_fit_of_two_classes():
+@pytest.mark.parametrize(
+    "options", [{}, {"penalize_intercept": True}, {"fit_intercept": False}], ids=str
+)
+def test_a_negligible_margin_is_nearly_the_softmax_fit_of_two_classes(options):
     """The penalty of two rows is that of the one row of the softmax fit."""
     rows, codes = X[Y > 0], Y[Y > 0]
-    plain = SoftmaxRegression(tol=1e-10).fit(rows, codes)
-    model = LargeMarginSoftmaxRegression(mu_min=1e7, tol=1e-7).fit(rows, codes)
+    plain = SoftmaxRegression(tol=1e-10, **options).fit(rows, codes)
+    model = LargeMarginSoftmaxRegression(mu_min=1e7, tol=1e-7, **options)
+    model.fit(rows, codes)
     np.testing.assert_allclose(
         model.predict_proba(rows), plain.predict_proba(rows), atol=1e-4
     )
