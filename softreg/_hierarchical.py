@@ -28,6 +28,8 @@ from softreg._parameters import advising, is_whole, refusal
 from softreg._softmax import SoftmaxRegression
 
 KINDS = ("cluster", "huffman", "balanced")
+# Entries of X that are cast at a time.
+PIECE_ENTRIES = 1 << 21
 # What sums up the nodes' fits: the first two by their share of the weight.
 SUMMARY = ("objective_", "optimality_gap_", "converged_")
 
@@ -386,13 +388,7 @@ def _joins(tree: Any, arity: int | None, data: Labelled) -> trees.Joins:
 
 def _squared_distances(data: Labelled) -> np.ndarray:
     """Return the squared distances between the class means."""
-    n_rows, n_classes = len(data.codes), len(data.classes)
-    mass = np.bincount(data.codes, data.weight, minlength=n_classes)
-    share = data.weight / mass[data.codes]
-    pick = scipy.sparse.csr_array(
-        (share, (data.codes, np.arange(n_rows))), shape=(n_classes, n_rows)
-    )
-    means = pick @ data.X.astype(np.float64, copy=False)
+    means = _class_means(data)
     if not scipy.sparse.issparse(means):
         means = means - means.mean(axis=0)
     gram = safe_sparse_dot(means, means.T, dense_output=True)
@@ -400,11 +396,27 @@ def _squared_distances(data: Labelled) -> np.ndarray:
     return squares[:, None] + squares - 2 * gram
 
 
+def _class_means(data: Labelled) -> Any:
+    """Return the class means (K, d), sparse as X is; X is cast a piece at a time."""
+    n_rows, n_classes = len(data.codes), len(data.classes)
+    share = data.weight / np.bincount(data.codes, data.weight)[data.codes]
+    stored = data.X.nnz if scipy.sparse.issparse(data.X) else data.X.size
+    size = max(1, PIECE_ENTRIES * n_rows // max(1, stored))
+    means: Any = 0
+    for start in range(0, n_rows, size):
+        own = slice(start, start + size)
+        rows = data.X[own].astype(np.float64, copy=False)
+        places = data.codes[own], np.arange(rows.shape[0])
+        shape = n_classes, rows.shape[0]
+        means = means + scipy.sparse.csr_array((share[own], places), shape=shape) @ rows
+    return means
+
+
 def _parts(tree: trees.Tree, data: Labelled) -> Iterator[Part]:
     """Yield the rows below each node, and the child that each belongs to."""
-    counts = np.flatnonzero(data.weight > 0)
+    counted = np.flatnonzero(data.weight > 0)
     positions = tree.positions[data.codes]
-    order = counts[np.argsort(positions[counts], kind="stable")]
+    order = counted[np.argsort(positions[counted], kind="stable")]
     along = positions[order]
     for node in tree.nodes:
         span = slice(*np.searchsorted(along, [node.start, node.stop]))

@@ -231,8 +231,9 @@ def _annealed(
         objective = problem.objective(np.array([decay]))
         zero = objective.slopes(objective.evaluate(np.zeros_like(coef)))
         stop = Stop(model.tol, model.max_iter, zero)
+        angular = AngularObjective.of(objective, model.m, FIRST_MU)
         for mu in _schedule(model.mu_min):
-            angular = AngularObjective.of(objective, model.m, mu)
+            angular = replace(angular, mu=mu)
             result = _descended(angular, coef, start.coef, stop, watch)
             coef = result.coef
             n_iter += int(result.n_iter[0])

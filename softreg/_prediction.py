@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any, Self
 
 import numpy as np
@@ -15,8 +16,7 @@ from softreg._losses import Loss, shift_to_top
 class LinearSoftmaxMixin:
     """Prediction from `classes_`, `coef_` and `intercept_`.
 
-    A class that uses it has the loss whose projection gives the probabilities as
-    `_loss`, and its `_temperature`. It stands before `ClassifierMixin`.
+    It stands before `ClassifierMixin`.
     """
 
     classes_: np.ndarray
@@ -24,12 +24,14 @@ class LinearSoftmaxMixin:
     intercept_: np.ndarray
 
     @property
+    @abstractmethod
     def _loss(self) -> Loss:
-        raise NotImplementedError
+        """The loss whose projection gives the probabilities."""
 
     @property
+    @abstractmethod
     def _temperature(self) -> float:
-        raise NotImplementedError
+        """What scores are divided by."""
 
     def __sklearn_tags__(self) -> Any:
         """Return scikit-learn's tags: sparse X is welcome."""

@@ -94,20 +94,16 @@ class Annealed(NamedTuple):
     ) -> Result:
         journal = Journal(coef, stop)
         journal.record(objective, range(coef.shape[0]), objective.evaluate(coef))
-        results = [
-            _judged(
-                replace(objective, loss=exact.smoothed(width)),
-                journal.result(),
-                stop,
-                width,
-            )
-            for width in WIDTHS
-        ]
-        first = min(range(len(WIDTHS)), key=lambda i: float(results[i].reached.max()))
-        if results[first].converged.all():
-            return results[first]
-        widths = WIDTHS[first:]
-        return self._narrowed(objective, exact, results[first], stop, watch, widths)
+        start = journal.result()
+        nearest, first = start, 0
+        for index, width in enumerate(WIDTHS):
+            own = replace(objective, loss=exact.smoothed(width))
+            judged = _judged(own, start, stop, width)
+            if index == 0 or judged.reached.max() < nearest.reached.max():
+                nearest, first = judged, index
+            if judged.converged.all():
+                return judged
+        return self._narrowed(objective, exact, nearest, stop, watch, WIDTHS[first:])
 
     def _narrowed(
         self,

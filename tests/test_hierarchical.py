@@ -14,7 +14,7 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import LinearSVC
 
-from softreg import HierarchicalSoftmax, SoftmaxRegression, _trees
+from softreg import HierarchicalSoftmax, SoftmaxRegression, _hierarchical, _trees
 from softreg.functional import cross_entropy
 
 X, Y = load_digits(return_X_y=True)
@@ -23,10 +23,6 @@ Y = Y[:400]
 NAMES = np.array(["zero", "one", "two", "three", "four"])
 SMALL = Y < 5
 TREES = ["cluster", "huffman", "balanced", [[0, 1], [2, [3, 4]]]]
-
-
-def sizes(tree):
-    return len(tree) if isinstance(tree, list) else 1
 
 
 def flat(tree):
@@ -346,3 +342,19 @@ def test_a_new_fit_leaves_nothing_of_the_last():
     model.set_params(estimator=GaussianNB(var_smoothing=0.1)).fit(X, Y)
     assert not hasattr(model, "converged_")
     assert not hasattr(model, "objective_")
+
+
+@pytest.mark.parametrize("form", [np.asarray, scipy.sparse.csr_array])
+def test_class_means_do_not_depend_on_the_pieces_of_x(form, monkeypatch):
+    counts = (16 * X).astype(np.uint8)
+    whole = HierarchicalSoftmax().fit(form(counts), Y).tree_
+    monkeypatch.setattr("softreg._hierarchical.PIECE_ENTRIES", 1000)
+    weight = np.random.default_rng(0).uniform(0.5, 2, len(Y))
+    data = _hierarchical._labelled(form(counts), Y, weight, None)
+    means = _hierarchical._class_means(data)
+    means = means.toarray() if scipy.sparse.issparse(means) else means
+    expected = [
+        np.average(counts[k == Y], axis=0, weights=weight[k == Y]) for k in range(10)
+    ]
+    np.testing.assert_allclose(means, expected, rtol=1e-12)
+    assert HierarchicalSoftmax().fit(form(counts), Y).tree_ == whole
