@@ -3,8 +3,9 @@
     python benchmarks/preconditioners.py [--data FOLDER]
 
 The measurements behind `gram_pays` (the Gram matrix of the columns or its diagonal) and
-`n_axes` (one block for all classes, with or without the whole Hessian along the leading
-axes of the data). Wants the shared data sets; prints seconds, passes, and their ratio.
+`spanned_columns` (one block for all classes, with or without the whole Hessian along
+the leading axes of the data). Wants the shared data sets; prints seconds, passes, and
+their ratio.
 """
 
 from __future__ import annotations
@@ -54,7 +55,9 @@ def main() -> None:
     compare("clinc150 tf-idf", X, y, "Gram matrix", every, lambda *shape: True)
     for problem in ("fashion_mnist", "isolet"):
         X, y = load(problem, data)
-        target, largest = "softreg._problem.n_axes", "softreg._curvature.MAX_SIDE"
+        target, largest = (
+            f"softreg._curvature.{name}" for name in ("spanned_columns", "MAX_SIDE")
+        )
         compare(problem, X, y, "without axes", target, lambda *shape: 0)
         for side in (500, 1500):
             compare(problem, X, y, f"axes to a side of {side}", largest, side)

@@ -45,6 +45,13 @@ class Block(NamedTuple):
     targets: Targets
     weight: Array
 
+    def pooled(self) -> Block:
+        """Return the block with the mean of the problems' weights, (1, rows)."""
+        if self.weight.shape[0] == 1:
+            return self
+        xp = namespace(self.weight)
+        return self._replace(weight=xp.mean(self.weight, axis=0, keepdims=True))
+
 
 class Engine:
     """Threads for the blocks of one fit, and the count of reads of X.

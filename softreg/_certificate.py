@@ -32,6 +32,16 @@ class Moments(NamedTuple):
     mean_margin: Array  # (W, K)
     mean_target_margin: Array  # (W,)
 
+    def take(self, members: Array) -> Moments:
+        """Return those of fewer problems."""
+        if self.mean_x.shape[0] == 1:
+            return self
+        return Moments(*(namespace(m).take(m, members, axis=0) for m in self))
+
+    def pooled(self) -> Moments:
+        """Return their mean over the problems."""
+        return Moments(*(namespace(m).mean(m, axis=0)[None, ...] for m in self))
+
 
 def gap_free_intercept(
     coef: Array,

@@ -18,43 +18,68 @@ from softreg._geometry import Geometry
 from softreg._losses import Loss
 from softreg._preconditioner import Preconditioner, Shared
 
-# The side of the Hessian that is factorised to precondition with, whole or on axes.
+# The side of the Hessian that is factorised to precondition with, whole or on axes: of
+# the first, and of the most thorough.
 MAX_SIDE = 1000
+LARGEST_SIDE = 3000
 MIN_AXES = 4
 # What the first Hessian on axes may cost, in passes.
 AXES_PASSES = 3.0
-# How much faster a product of square matrices runs than one with few columns.
+# How much faster a product of square matrices runs than a pass: that of one problem
+# has few columns, that of a batch more.
 FULL_SPEED = 3.0
+FULL_SPEED_OF_BATCH = 1.7
 # What a pass over few rows costs besides its products, in operations.
 OVERHEAD = 1e6
 
 
-def n_axes(n_rows: int, n_classes: int, n_columns: int) -> int:
-    """Return how many axes of the data the coarse Hessian spans; 0 for none.
+def spanned_columns(
+    n_rows: int,
+    n_classes: int,
+    n_columns: int,
+    n_problems: int = 1,
+    thoroughness: int = 1,
+) -> int:
+    """Return over how many columns the whole Hessian is formed; 0 for none.
 
-    `n_classes` counts rows of coefficients: one row's Hessian is its one block. As many
-    axes as fit, in size and in time (benchmarks/preconditioners.py).
+    All of them, or as many leading axes (and the intercept) as fit in size and in time
+    (benchmarks/preconditioners.py). Where half the thoroughness takes all rows into
+    the sample, the Hessian spans more instead. `n_classes` counts rows of coefficients:
+    one row's Hessian is its one block.
     """
-    if n_classes == 1 or n_classes * n_columns <= MAX_SIDE:
+    if n_classes == 1:
         return 0
-    axes = min(MAX_SIDE // n_classes, n_columns) - 1
-    a_pass = pass_operations(n_rows, n_classes, n_columns)
-    while axes >= MIN_AXES:
-        side = n_classes * (axes + 1)
-        if hessian_operations(n_rows, side, 1) <= AXES_PASSES * a_pass:
-            return axes
-        axes = axes * 7 // 8
+    if n_classes * n_columns <= MAX_SIDE:
+        return n_columns
+    growth = max(1.0, thoroughness // 2 * hessian_rows(MAX_SIDE) / n_rows) ** 0.5
+    limit = min(MAX_SIDE * growth, LARGEST_SIDE)
+    a_pass = pass_operations(n_rows, n_classes, n_columns, n_problems)
+    columns = min(int(limit) // n_classes, n_columns)
+    while columns > MIN_AXES:
+        cost = hessian_operations(n_rows, n_classes * columns, thoroughness)
+        if cost <= thoroughness * AXES_PASSES * a_pass:
+            return columns
+        columns = (columns - 1) * 7 // 8 + 1
     return 0
 
 
-def pass_operations(n_rows: int, n_classes: int, n_columns: int) -> float:
+def pass_operations(
+    n_rows: int, n_classes: int, n_columns: int, n_problems: int = 1
+) -> float:
     """Return what a pass takes in operations of products of square matrices."""
-    return FULL_SPEED * (OVERHEAD + 4 * n_rows * n_classes * n_columns)
+    slowness = FULL_SPEED if n_problems == 1 else FULL_SPEED_OF_BATCH
+    products = 4 * n_rows * n_problems * n_classes * n_columns
+    return slowness * (OVERHEAD + products)
+
+
+def hessian_rows(side: int) -> int:
+    """Return how many rows a Hessian of this side is summed over, at the least."""
+    return 8 * side + 1000
 
 
 def hessian_step(n_rows: int, side: int, thoroughness: int) -> int:
     """Return which rows a Hessian of this side is summed over: every step-th."""
-    return max(1, n_rows // (thoroughness * (8 * side + 1000)))
+    return max(1, n_rows // (thoroughness * hessian_rows(side)))
 
 
 def hessian_operations(n_rows: int, side: int, thoroughness: int) -> float:
@@ -65,7 +90,7 @@ def hessian_operations(n_rows: int, side: int, thoroughness: int) -> float:
 
 @dataclass(frozen=True)
 class Curvature:
-    """Factorised Hessians of a batch of problems.
+    """Factorised Hessians of a batch of problems: one for each, or one for all.
 
     Parameters
     ----------
@@ -73,8 +98,10 @@ class Curvature:
     loss : Loss
     parametrisation : Parametrisation
     geometry : Geometry
-    penalty : (B, P) array
-        Of the standardised columns.
+    penalty : (B, P) array, or (1, P)
+        Of the standardised columns; one row where one Hessian serves all problems.
+    n_problems : int
+        B.
     mean_target : (K,) array
         Frequencies of the classes.
     n_rows : int
@@ -86,43 +113,47 @@ class Curvature:
     parametrisation: Parametrisation
     geometry: Geometry
     penalty: Array
+    n_problems: int
     mean_target: Array
     n_rows: int
 
     @property
-    def structure(self) -> str:
-        """What `at` returns: "full", "axes" or "shared"."""
-        n_rows = self.parametrisation.n_rows
-        if n_rows > 1 and n_rows * self.penalty.shape[1] <= MAX_SIDE:
-            return "full"
-        return "axes" if self.geometry.n_axes else "shared"
+    def _pools(self) -> bool:
+        """Whether one Hessian serves all problems."""
+        return bool(self.penalty.shape[0] < self.n_problems)
 
-    @property
-    def _side(self) -> int:
-        """Return the side of the Hessian that is factorised besides a shared block."""
-        columns = {
-            "full": self.penalty.shape[1],
-            "axes": self.geometry.n_axes + 1,
-            "shared": 0,
-        }
-        return self.parametrisation.n_rows * columns[self.structure]
+    def spanned(self, thoroughness: int) -> int:
+        """Return how many columns the whole Hessian spans: P all, 0 none, else axes."""
+        n_classes, n_columns = self.parametrisation.n_rows, self.penalty.shape[1]
+        columns = spanned_columns(
+            self.n_rows,
+            n_classes,
+            n_columns,
+            self.n_problems if self._pools else 1,
+            thoroughness,
+        )
+        return 0 if columns < n_columns and self.geometry.diagonal else columns
 
     def cost(self, thoroughness: int) -> float:
         """Return about what `at` costs, in passes."""
         n_rows, n_columns = self.n_rows, self.penalty.shape[1]
+        columns = self.spanned(thoroughness)
+        side = self.parametrisation.n_rows * columns
         reads = operations = 0.0
-        if self._side:
-            sampled = n_rows / hessian_step(n_rows, self._side, thoroughness)
+        if side:
+            sampled = n_rows / hessian_step(n_rows, side, thoroughness)
             reads += sampled
-            operations += hessian_operations(n_rows, self._side, thoroughness)
-            operations += sampled * 2 * n_columns * self.geometry.n_axes
-        if self.structure != "full":
+            operations += hessian_operations(n_rows, side, thoroughness)
+            if columns < n_columns:
+                operations += sampled * 2 * n_columns * columns
+        if columns < n_columns:
             sampled = n_rows / self._block_step(thoroughness)
             reads += sampled
             if not self.geometry.diagonal:
                 operations += n_columns**2 * (sampled + 2 * n_columns / 3)
-        a_pass = pass_operations(n_rows, self.parametrisation.n_rows, n_columns)
-        return reads / n_rows + operations / a_pass
+        n_classes = self.parametrisation.n_rows
+        a_pass = pass_operations(n_rows, n_classes, n_columns, self.n_problems)
+        return reads / n_rows + operations * self.penalty.shape[0] / a_pass
 
     def _block_step(self, thoroughness: int) -> int:
         if self.geometry.diagonal:
@@ -151,22 +182,27 @@ class Curvature:
         """
         return max(self.parametrisation.n_classes - 1, 2)
 
-    def at(self, operand: Operand, kept: Any, thoroughness: int) -> Preconditioner:
+    def at(
+        self, operand: Operand | None, kept: Any, thoroughness: int
+    ) -> Preconditioner:
         """Return the best preconditioner of this size, from a sample of rows."""
-        if self.structure == "full":
-            step = hessian_step(self.n_rows, self._side, thoroughness)
+        columns = self.spanned(thoroughness)
+        side = self.parametrisation.n_rows * columns
+        step = hessian_step(self.n_rows, side, thoroughness)
+        if columns == self.penalty.shape[1]:
             return self.whole(operand, kept, step)
         grams = self._blocks(operand, kept, self._block_step(thoroughness))
         standard = self.geometry.standard
         block = preconditioner.shared(grams, self.penalty, standard)
-        if self.structure == "shared":
+        if columns == 0:
             return block
-        axes = self.geometry.axes
-        step = hessian_step(self.n_rows, self._side, thoroughness)
+        axes = self.geometry.axes(columns - 1)
         hessians = self._hessians(operand, kept, step, axes)
         return preconditioner.two_level(block, grams, hessians, self.penalty, axes)
 
-    def whole(self, operand: Operand, kept: Any, step: int = 1) -> Preconditioner:
+    def whole(
+        self, operand: Operand | None, kept: Any, step: int = 1
+    ) -> Preconditioner:
         """Return the whole Hessian from every step-th row."""
         standard = self.geometry.standard
         if self.parametrisation.folded:
@@ -176,7 +212,7 @@ class Curvature:
         return preconditioner.full(hessians, self.penalty, standard)
 
     def _hessians(
-        self, operand: Operand, kept: Any, step: int, axes: Array | None
+        self, operand: Operand | None, kept: Any, step: int, axes: Array | None
     ) -> Array:
         """Return the Hessians of the data, (B, m, m), of all columns or along axes."""
         n_columns = self.penalty.shape[1] if axes is None else axes.shape[1]
@@ -185,7 +221,7 @@ class Curvature:
             kernels.hessian, operand, kept, step, side, self.geometry.standard, axes
         )
 
-    def _blocks(self, operand: Operand, kept: Any, step: int) -> list[Array]:
+    def _blocks(self, operand: Operand | None, kept: Any, step: int) -> list[Array]:
         """Return the mean of the Hessian's blocks of the classes for each problem."""
         geometry = self.geometry
         side = 1 if geometry.diagonal else self.penalty.shape[1]
@@ -197,13 +233,20 @@ class Curvature:
         return [geometry.in_standard_units(sums[b, ...]) for b in range(sums.shape[0])]
 
     def _sum(
-        self, kernel: Any, operand: Operand, kept: Any, step: int, side: int, *args: Any
+        self,
+        kernel: Any,
+        operand: Operand | None,
+        kept: Any,
+        step: int,
+        side: int,
+        *args: Any,
     ) -> Array:
         """Return the kernel's (B, side, side) over every step-th row."""
         (total,), _ = self.blocks.sampled(step, least=side).reduce(
             kernel,
             self.loss,
             operand,
+            self._pools,
             *args,
             summand_size=max(side**2, self.penalty.shape[1]),
             kept=kept if step == 1 else None,

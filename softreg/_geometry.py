@@ -33,15 +33,12 @@ class Geometry:
     intercept : {"none", "free", "penalised"}
     diagonal : bool
         Whether the diagonal of the Gram matrix must do.
-    n_axes : int
-        How many leading axes of the columns are of use.
     """
 
     blocks: LocalBlocks
     mean_x: Array
     intercept: str
     diagonal: bool
-    n_axes: int
 
     @property
     def centre(self) -> Array:
@@ -118,13 +115,21 @@ class Geometry:
             return gram * scale**2
         return gram * scale * scale[:, None]
 
+    def axes(self, count: int) -> Array:
+        """Return leading axes of the standardised columns, and the intercept's."""
+        if count not in self._axes:
+            self._axes[count] = self._leading(count)
+        return self._axes[count]
+
     @cached_property
-    def axes(self) -> Array:
-        """Leading axes of the standardised columns, and the intercept's, (P, r)."""
+    def _axes(self) -> dict[int, Array]:
+        return {}
+
+    def _leading(self, count: int) -> Array:
         xp = namespace(self.gram)
         n_features = self.centre.shape[0]
         gram = self.standard_gram[:n_features, :n_features]
-        leading = leading_axes(gram, self.n_axes)
+        leading = leading_axes(gram, count)
         if not self.standard.has_intercept:
             return leading
         own = xp.concat([0 * leading[0, :], xp.ones_like(leading[0, :1])])

@@ -163,27 +163,33 @@ def class_curvature(
 
 
 def gram(block: Block, kept: Any, centre: Array) -> tuple[Sums, Any]:
-    return (block.design.loaded().gram(block.weight[0, :], centre),), None
+    return (block.design.loaded().gram(block.pooled().weight[0, :], centre),), None
 
 
 def squares(block: Block, kept: Any, centre: Array) -> tuple[Sums, Any]:
-    return (block.design.loaded().squares(block.weight[0, :], centre),), None
+    return (block.design.loaded().squares(block.pooled().weight[0, :], centre),), None
 
 
 def mean_block(
     block: Block,
     kept: Any,
     loss: Loss,
-    operand: Operand,
+    operand: Operand | None,
+    pool: bool,
     centre: Array,
     diagonal: bool,
 ) -> tuple[Sums, Any]:
-    """Return `sum_i w_i tr(J_i) x_i x_i'` of centred rows, (B, P, P) or diagonals."""
+    """Return `sum_i w_i tr(J_i) x_i x_i'` of centred rows, (B, P, P) or diagonals.
+
+    With `pool` their mean over the problems, (1, P, P).
+    """
     xp = namespace(block.weight)
     design = block.design.loaded()
     curvature, total = loss.curvature(_state(block, design, kept, loss, operand)[1])
     sizes = xp.sum(curvature * (1 - curvature / total), axis=1)
     weights = block.weight * cast(sizes, xp.float64)
+    if pool:
+        weights = xp.mean(weights, axis=0, keepdims=True)
     form = design.squares if diagonal else design.gram
     return (xp.stack([form(own, centre) for own in _items(weights)]),), None
 
@@ -201,18 +207,23 @@ def hessian(
     block: Block,
     kept: Any,
     loss: Loss,
-    operand: Operand,
+    operand: Operand | None,
+    pool: bool,
     standard: Standardisation,
     axes: Array | None,
 ) -> tuple[Sums, Any]:
     """Return the Hessian of the mean loss, (B, K P, K P), or along axes (P, r) of it.
 
     `blockdiag(X' diag(s_k) X) - Z'Z` with `Z_i = s_i (x) x_i / sqrt(sum s_i)`: one
-    symmetric product in place of one for each pair of classes.
+    symmetric product in place of one for each pair of classes. With `pool` it is one
+    Hessian for all problems, (1, K P, K P), at each row's mean curvature.
     """
     xp = namespace(block.weight)
     design = block.design.loaded()
     curvature, total = loss.curvature(_state(block, design, kept, loss, operand)[1])
+    if pool:
+        curvature, total = _pooled(block, curvature)
+        block = block.pooled()
     inverse = 1 / (total + 0 * curvature[:, :1, :])
     rows = design.standardised(standard.centre, standard.scale)
     if axes is not None:
@@ -230,6 +241,23 @@ def hessian(
             hessian[span, span] += diagonal[span, :]
         hessians.append(cast(hessian, xp.float64))
     return (xp.stack(hessians),), None
+
+
+def _pooled(block: Block, curvature: Array) -> tuple[Array, Array]:
+    """Return the mean curvature (1, K, rows) of each row, and its sum over classes.
+
+    The mean is over the problems that the row counts in: one that leaves it out may
+    see a steep loss there. That of the Jacobians `diag(s) - s s' / sum(s)` is at most
+    the Jacobian of the mean, and hardly less while the problems are alike.
+    """
+    xp = namespace(block.weight)
+    weight = cast(block.weight, curvature.dtype)[:, None, :]
+    mass = xp.mean(weight, axis=0, keepdims=True)
+    safe = xp.where(mass > 0, mass, xp.ones_like(mass))
+    mean = xp.mean(curvature * weight, axis=0, keepdims=True) / safe
+    # Rows that no problem counts have weight 0 and must not be divided by 0.
+    total = xp.sum(mean, axis=1, keepdims=True)
+    return mean, xp.where(mass > 0, total, xp.ones_like(total))
 
 
 def _spread(weights: Array, columns: Array) -> Array:

@@ -26,6 +26,8 @@ from softreg.solvers._loop import Line, Point, inner, largest_entry
 # Scores and probabilities are kept beside their rows up to this size, else recomputed.
 KEPT_BYTES = 1 << 26
 BALANCE_RIDGE = 1e-10
+# Problems whose penalties lie within this factor share one preconditioner.
+ALIKE = 2.0
 
 
 @dataclass(frozen=True)
@@ -277,36 +279,45 @@ class Objective:
 
     # -- preconditioners --------------------------------------------------------------
 
-    @property
-    def _curvature(self) -> Curvature:
+    def _curvature(self, l2: Array) -> Curvature:
+        """Return the curvature of problems with these penalties, (B,) or (1,)."""
         return Curvature(
             self.blocks,
             self.loss,
             self.parametrisation,
             self.geometry,
             # Lambda in standardised coordinates.
-            self.l2[:, None]
-            * (self.geometry.standard.full_scale**2 * self._penalty_mask),
-            self.moments.mean_target[0, :],
+            l2[:, None] * (self.geometry.standard.full_scale**2 * self._penalty_mask),
+            self.l2.shape[0],
+            self.moments.pooled().mean_target[0, :],
             self.n_rows,
         )
 
+    @property
+    def _common(self) -> Curvature:
+        """The curvature of all problems as one, where their penalties are alike."""
+        xp = namespace(self.l2)
+        alike = bool(xp.max(self.l2) <= ALIKE * xp.min(self.l2))
+        l2 = xp.mean(self.l2, axis=0, keepdims=True) if alike else self.l2
+        return self._curvature(l2)
+
     def shared_preconditioner(self) -> Shared:
         """Return the Hessian's shape at W = 0: no pass once the Gram is there."""
-        return self._curvature.at_zero()
+        return self._common.at_zero()
 
     def curvature_preconditioner(self, point: Point, thoroughness: int) -> Any:
         """Return an approximate inverse Hessian at the point, from a sample of rows."""
         operand = self._operand(point.coef)
-        return self._curvature.at(operand, point.kept, thoroughness)
+        return self._common.at(operand, point.kept, thoroughness)
 
     def curvature_cost(self, thoroughness: int) -> float:
         """Return about what `curvature_preconditioner` costs, in passes."""
-        return self._curvature.cost(thoroughness)
+        return self._common.cost(thoroughness)
 
     def hessian_preconditioner(self, point: Point) -> Preconditioner:
-        """Return the inverse of the whole Hessian at the point."""
-        return self._curvature.whole(self._operand(point.coef), point.kept)
+        """Return the inverse of the whole Hessian at the point, each problem's own."""
+        operand = self._operand(point.coef)
+        return self._curvature(self.l2).whole(operand, point.kept)
 
     # -- batches and precision --------------------------------------------------------
 
@@ -314,13 +325,10 @@ class Objective:
         """Return the same rows with fewer problems."""
         xp = namespace(self.l2)
         index = xp.asarray(members)
-        moments = self.moments
-        if moments.mean_x.shape[0] > 1:
-            moments = Moments(*(xp.take(m, index, axis=0) for m in moments))
         return replace(
             self,
             l2=xp.take(self.l2, index),
-            moments=moments,
+            moments=self.moments.take(index),
             blocks=self.blocks.take(index),
         )
 

@@ -5,13 +5,14 @@
 * `Full`: the whole Hessian as one matrix.
 * `TwoLevel`: a shared block, corrected by the whole Hessian along a few axes.
 
-They live in coordinates in which columns have mean 0 (where the intercept is free) and
-mean square 1. Only speed depends on this module.
+Each has one factor a problem, or one that serves all problems of a batch. They live in
+coordinates in which columns have mean 0 (where the intercept is free) and mean square
+1. Only speed depends on this module.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from softreg._arrays import (
@@ -90,53 +91,78 @@ class DiagonalFactor(NamedTuple):
 Factor = TriangularFactor | DiagonalFactor
 
 
-class Shared(NamedTuple):
-    """One factor (of P columns) a problem, for every class."""
+class Factors(NamedTuple):
+    """One factor a problem, or one for all problems of the batch."""
 
-    factors: tuple[Factor, ...]
+    own: tuple[Factor, ...]
+
+    def each(self, apply: Callable[[Factor, Array], Array], vectors: Array) -> Array:
+        """Return a method of each problem's factor on its vectors (B, r, m)."""
+        xp = namespace(vectors)
+        n_columns = vectors.shape[-1]
+        if len(self.own) == 1:
+            # All right-hand sides at once: a triangular solve with few is slow.
+            rows = xp.reshape(vectors, (-1, n_columns))
+            return xp.reshape(apply(self.own[0], rows.T).T, vectors.shape)
+        pairs = zip(self.own, _rows(vectors), strict=True)
+        return xp.stack([apply(factor, rows.T).T for factor, rows in pairs])
+
+    def solve(self, vectors: Array) -> Array:
+        """Return `matrix^-1 v` for each row v of vectors (B, r, m)."""
+        return self.each(lambda factor, v: factor.solve(v), vectors)
+
+    def solve_whole(self, vectors: Array) -> Array:
+        """Return `matrix^-1` of all rows of each problem as one vector."""
+        xp = namespace(vectors)
+        flat = xp.reshape(vectors, (vectors.shape[0], 1, -1))
+        return xp.reshape(self.solve(flat), vectors.shape)
+
+    def take(self, members: list[int]) -> Factors:
+        """Return those of fewer problems."""
+        if len(self.own) == 1:
+            return self
+        return Factors(tuple(self.own[i] for i in members))
+
+
+class Shared(NamedTuple):
+    """One factor (of P columns) for every class."""
+
+    factors: Factors
     standard: Standardisation
 
     def solve(self, vectors: Array) -> Array:
         """Solve every class with the problem's factor."""
-        pairs = zip(self.factors, _rows(self.standard.pull(vectors)), strict=True)
-        return self.standard.push(_each([f.solve(v.T).T for f, v in pairs]))
+        return self.standard.push(self.factors.solve(self.standard.pull(vectors)))
 
     def whiten(self, gradient: Array) -> Array:
         """Return a gradient in coordinates in which the Hessian is about 1."""
         pulled = self.standard.pull(gradient)
-        return _each(
-            [f.whiten(v.T).T for f, v in zip(self.factors, _rows(pulled), strict=True)]
-        )
+        return self.factors.each(lambda factor, v: factor.whiten(v), pulled)
 
     def unwhiten(self, whitened: Array) -> Array:
         """Return coefficients from whitened coordinates; transpose of `whiten`."""
-        pairs = zip(self.factors, _rows(whitened), strict=True)
-        return self.standard.push(_each([f.unwhiten(v.T).T for f, v in pairs]))
+        solved = self.factors.each(lambda factor, v: factor.unwhiten(v), whitened)
+        return self.standard.push(solved)
 
     def take(self, members: list[int]) -> Shared:
         """Return that of fewer problems."""
-        return self._replace(factors=tuple(self.factors[i] for i in members))
+        return self._replace(factors=self.factors.take(members))
 
 
 class Full(NamedTuple):
-    """A factor of the whole Hessian (k P square) a problem."""
+    """A factor of the whole Hessian (k P square)."""
 
-    factors: tuple[TriangularFactor, ...]
+    factors: Factors
     standard: Standardisation
 
     def solve(self, vectors: Array) -> Array:
         """Solve all classes at once."""
-        xp = namespace(vectors)
         pulled = self.standard.pull(vectors)
-        solved = [
-            xp.reshape(f.solve(xp.reshape(v, (-1, 1))), v.shape)
-            for f, v in zip(self.factors, _rows(pulled), strict=True)
-        ]
-        return self.standard.push(_each(solved))
+        return self.standard.push(self.factors.solve_whole(pulled))
 
     def take(self, members: list[int]) -> Full:
         """Return that of fewer problems."""
-        return self._replace(factors=tuple(self.factors[i] for i in members))
+        return self._replace(factors=self.factors.take(members))
 
 
 class TwoLevel(NamedTuple):
@@ -150,27 +176,22 @@ class TwoLevel(NamedTuple):
 
     shared: Shared
     axes: Array  # (P, r), of standardised columns
-    block: tuple[TriangularFactor, ...]  # Q'M Q of each problem
-    hessian: tuple[TriangularFactor, ...]  # Q'H Q of all classes
+    block: Factors  # Q'M Q
+    hessian: Factors  # Q'H Q of all classes
 
     def solve(self, vectors: Array) -> Array:
         """Solve with the block, and correct along the axes."""
-        xp = namespace(vectors)
         standard = self.shared.standard
         along = standard.pull(vectors) @ self.axes
-        corrections = [
-            xp.reshape(h.solve(xp.reshape(a, (-1, 1))), a.shape) - m.solve(a.T).T
-            for h, m, a in zip(self.hessian, self.block, _rows(along), strict=True)
-        ]
-        correction = standard.push(_each(corrections) @ self.axes.T)
-        return self.shared.solve(vectors) + correction
+        correction = self.hessian.solve_whole(along) - self.block.solve(along)
+        return self.shared.solve(vectors) + standard.push(correction @ self.axes.T)
 
     def take(self, members: list[int]) -> TwoLevel:
         """Return that of fewer problems."""
         return self._replace(
             shared=self.shared.take(members),
-            block=tuple(self.block[i] for i in members),
-            hessian=tuple(self.hessian[i] for i in members),
+            block=self.block.take(members),
+            hessian=self.hessian.take(members),
         )
 
 
@@ -189,18 +210,18 @@ def shared(grams: Sequence[Array], penalty: Array, standard: Standardisation) ->
             factors.append(DiagonalFactor(xp.sqrt(safe)))
         else:
             factors.append(factorise(add_to_diagonal(gram, row)))
-    return Shared(tuple(factors), standard)
+    return Shared(Factors(tuple(factors)), standard)
 
 
 def full(hessians: Array, penalty: Array, standard: Standardisation) -> Full:
     """Factorise Hessians (B, k P, k P), each plus the penalty (B, P) of every class."""
     xp = namespace(hessians)
-    factors = []
+    factors: list[Factor] = []
     for hessian, row in zip(_rows(hessians), _rows(penalty), strict=True):
         n_classes = hessian.shape[0] // row.shape[0]
         matrix = add_to_diagonal(hessian, xp.tile(row, (n_classes,)))
         factors.append(factorise(_with_common_shift(matrix, n_classes)))
-    return Full(tuple(factors), standard)
+    return Full(Factors(tuple(factors)), standard)
 
 
 def two_level(
@@ -212,7 +233,8 @@ def two_level(
 ) -> TwoLevel:
     """Correct a shared block, of grams (P, P), by Hessians (B, k r, k r) along axes."""
     xp = namespace(hessians)
-    blocks, coarse = [], []
+    blocks: list[Factor] = []
+    coarse: list[Factor] = []
     for gram, hessian, row in zip(grams, _rows(hessians), _rows(penalty), strict=True):
         along = axes.T @ (row[:, None] * axes)
         blocks.append(factorise(axes.T @ gram @ axes + along))
@@ -220,7 +242,7 @@ def two_level(
         eye = xp.eye(n_classes, dtype=along.dtype)
         matrix = hessian + _kron(eye, along)
         coarse.append(factorise(_with_common_shift(matrix, n_classes)))
-    return TwoLevel(block, axes, tuple(blocks), tuple(coarse))
+    return TwoLevel(block, axes, Factors(tuple(blocks)), Factors(tuple(coarse)))
 
 
 def _kron(left: Array, right: Array) -> Array:
@@ -247,9 +269,3 @@ def _with_common_shift(hessian: Array, n_classes: int) -> Array:
 
 def _rows(array: Array) -> list[Array]:
     return [array[i, ...] for i in range(array.shape[0])]
-
-
-def _each(arrays: list[Array]) -> Array:
-    if len(arrays) == 1:
-        return arrays[0][None, ...]
-    return namespace(arrays[0]).stack(arrays)

@@ -21,7 +21,7 @@ from softreg._blocks import (
     sparse_block_rows,
 )
 from softreg._certificate import Moments
-from softreg._curvature import FULL_SPEED, n_axes
+from softreg._curvature import FULL_SPEED
 from softreg._design import Parametrisation, design, rows_of
 from softreg._geometry import Geometry, moments_of
 from softreg._losses import Loss
@@ -94,25 +94,24 @@ class Problem:
         """Constants of the data."""
         return moments_of(self.blocks)
 
+    @cached_property
+    def geometry(self) -> Geometry:
+        """What is known of the columns, for every penalty."""
+        mean_x = self.moments.pooled().mean_x[0, :]
+        diagonal = not gram_pays(self.X, self.shape[0])
+        return Geometry(self.blocks, mean_x, self.intercept, diagonal)
+
     def objective(self, l2: Array) -> Objective:
         """Return the objective of a batch with these penalties (B,)."""
-        moments = self.moments
-        diagonal = not gram_pays(self.X, self.shape[0])
         return Objective(
             self.blocks,
             self.loss,
             self.parametrisation,
-            moments,
+            self.moments,
             l2,
             self.X.shape[0],
             self.intercept,
-            Geometry(
-                self.blocks,
-                moments.mean_x[0, :],
-                self.intercept,
-                diagonal,
-                0 if diagonal else n_axes(self.X.shape[0], *self.shape),
-            ),
+            self.geometry,
         )
 
     def start(self, n_problems: int) -> Array:

@@ -83,8 +83,9 @@ class Data:
         return HardTargets(self.codes, self.n_classes, self.smoothing, self.cost)
 
     def problem(self, xp=np, dtype=None, n_threads=1, X=None):
-        """Return the problem in an array namespace."""
-        weight = self.weight / self.weight.sum()
+        """Return the problem in an array namespace; weights may be (n,) or (B, n)."""
+        weight = np.atleast_2d(self.weight)
+        weight = weight / weight.sum(axis=1, keepdims=True)
         targets = self.targets
         convert = {
             name: xp.asarray(value)
@@ -94,7 +95,7 @@ class Data:
         return Problem(
             xp.asarray(self.X) if X is None else X,
             targets._replace(**convert),
-            xp.asarray(weight[None, :]),
+            xp.asarray(weight),
             xp.float64 if dtype is None else dtype,
             loss_of(self.loss, self.n_classes),
             Parametrisation(self.n_classes, self.temperature),

@@ -7,7 +7,7 @@ from bank import OPTIONS, Data
 
 from softreg import _preconditioner as preconditioner
 from softreg._arrays import factorise, to_numpy
-from softreg._curvature import n_axes
+from softreg._curvature import spanned_columns
 from softreg._geometry import leading_axes
 from softreg._preconditioner import Standardisation
 
@@ -72,11 +72,13 @@ def curved(request, monkeypatch):
     """An objective of each structure, at a point."""
     side = {"full": 1000, "axes": 20, "shared": 0}[request.param]
     monkeypatch.setattr("softreg._curvature.MAX_SIDE", side)
+    monkeypatch.setattr("softreg._curvature.LARGEST_SIDE", side)
     monkeypatch.setattr("softreg._curvature.MIN_AXES", 1)
     monkeypatch.setattr("softreg._problem.block_rows", lambda *shape: 400)
     data = Data(n_rows=3000, weighted=True)
     objective = data.problem().objective(L2)
-    assert objective._curvature.structure == request.param
+    spanned = {"full": 6, "axes": 5, "shared": 0}[request.param]
+    assert objective._common.spanned(1) == spanned
     coef = data.random_coef()
     coef -= coef.mean(axis=1, keepdims=True)
     return objective, objective.evaluate(coef, keep=True)
@@ -146,13 +148,51 @@ def test_two_levels_serve_each_problem_of_a_batch(monkeypatch):
         np.testing.assert_allclose(alone, solved[[b]], rtol=1e-12)
 
 
+@pytest.mark.parametrize("side", [0, 20, 1000])
+def test_like_problems_share_one_preconditioner(side, monkeypatch):
+    monkeypatch.setattr("softreg._curvature.MAX_SIDE", side)
+    monkeypatch.setattr("softreg._curvature.MIN_AXES", 1)
+    data = Data(n_rows=300)
+    coef = np.repeat(data.random_coef(), 2, axis=0)
+    own, both = (
+        data.problem().objective(np.array(l2)) for l2 in ([0.05], [0.04, 0.06])
+    )
+    gradient = np.concatenate([own.evaluate(coef[:1]).gradient] * 2)
+    for of in ("shared_preconditioner", "curvature_preconditioner"):
+        args = ([own.evaluate(coef[:1]), 1], [both.evaluate(coef), 1])
+        alone, common = (
+            getattr(o, of)(*(a if of.startswith("curv") else []))
+            for o, a in zip((own, both), args, strict=True)
+        )
+        solved = common.solve(gradient)
+        np.testing.assert_allclose(solved[:1], alone.solve(gradient[:1]), rtol=1e-10)
+        left = common.take([1]).solve(gradient[:1])
+        np.testing.assert_allclose(left, solved[1:], rtol=1e-12)
+
+
+def test_rows_that_a_problem_leaves_out_do_not_shape_the_common_hessian():
+    # Half of the rows count in each problem; where a row is left out its curvature
+    # under that problem's coefficients is of no account.
+    data = Data(n_rows=40)
+    half = np.arange(40) % 2 == 0
+    data.weight = np.stack([half, ~half])
+    problem = data.problem()
+    first = data.random_coef()
+    both = np.concatenate([first, -30 * first])
+    objective = problem.objective(np.array([1e-9, 1e-9]))
+    (common,) = objective._common._hessians(objective._operand(both), None, 1, None)
+    own = objective._curvature(objective.l2)
+    hessians = own._hessians(objective._operand(both), None, 1, None)
+    np.testing.assert_allclose(common, hessians.mean(axis=0), atol=1e-12)
+
+
 @pytest.mark.parametrize("sparse", [False, True])
 @pytest.mark.parametrize("name", [n for n in OPTIONS if not n.startswith("two")])
 def test_curvature_kernels_are_parts_of_the_hessian(name, sparse):
     data = Data(**OPTIONS[name])
     X = scipy.sparse.csr_array(data.X) if sparse else None
     objective = data.problem(X=X).objective(np.zeros(1))
-    curvature, coef = objective._curvature, data.random_coef()
+    curvature, coef = objective._common, data.random_coef()
     _, k, P = coef.shape
     unit = np.eye(P).reshape(P, 1, P)
     push = objective.geometry.standard.push(unit)[:, 0, :].T
@@ -172,14 +212,20 @@ def test_curvature_kernels_are_parts_of_the_hessian(name, sparse):
         np.testing.assert_allclose(mean, total, atol=1e-12)
 
 
-def test_axes_are_as_many_as_the_rows_pay_for():
-    assert n_axes(1000, 1, 5000) == 0  # one row of coefficients: its block is all
-    assert n_axes(1000, 10, 100) == 0  # the whole Hessian fits
-    assert n_axes(60_000, 10, 785) == 99
-    counts = [n_axes(n, 10, 785) for n in (1000, 4000, 16_000, 64_000)]
+def test_the_hessian_spans_what_rows_and_time_pay_for():
+    assert spanned_columns(1000, 1, 5000) == 0  # one row of coefficients is one block
+    assert spanned_columns(1000, 10, 100) == 100  # all of it fits
+    assert spanned_columns(60_000, 10, 785) == 100
+    counts = [spanned_columns(n, 10, 785) for n in (1000, 4000, 16_000, 64_000)]
     assert counts == sorted(counts)
     assert counts[0] < counts[-1]
-    assert n_axes(10_000, 900, 900) == 0
+    assert spanned_columns(10_000, 900, 900) == 0
+    # A batch pays for more, and so does a fit that goes on.
+    assert spanned_columns(2000, 10, 785, 5) > spanned_columns(2000, 10, 785)
+    grown = [spanned_columns(8000, 10, 257, 1, 4**power) for power in range(5)]
+    assert grown == sorted(grown)
+    assert grown[0] <= 100
+    assert grown[-1] == 257
 
 
 def test_leading_axes_carry_nearly_all_that_any_could():

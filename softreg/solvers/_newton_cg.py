@@ -99,9 +99,11 @@ class NewtonCG:
         return run(self, objective, coef, stop=stop, watch=watch)
 
     def start(self, objective: Objective, coef: Array) -> NewtonState:
-        """Evaluate the start."""
+        """Evaluate the start; away from W = 0 it has a Hessian of its own."""
         point = objective.evaluate(coef, keep=True)
-        return NewtonState(point, np.zeros(coef.shape[0], dtype=bool))
+        away = bool(namespace(coef).any(coef[..., :-1] != 0))
+        stalled = np.zeros(coef.shape[0], dtype=bool)
+        return NewtonState(point, stalled, thoroughness=int(away))
 
     def step(self, objective: Objective, state: NewtonState) -> NewtonState:
         """Solve the Newton system roughly, search the line, renew if tired."""
