@@ -1,8 +1,10 @@
 """Softmax regression that proves its optimum, for scikit-learn."""
 
 from softreg import functional, solvers
+from softreg._cross_validation import SoftmaxRegressionCV
 from softreg._hierarchical import HierarchicalSoftmax
 from softreg._large_margin import LargeMarginSoftmaxRegression
+from softreg._path import softmax_path
 from softreg._robust import RobustSoftmaxRegression
 from softreg._softmax import SoftmaxRegression
 
@@ -13,7 +15,9 @@ __all__ = [
     "LargeMarginSoftmaxRegression",
     "RobustSoftmaxRegression",
     "SoftmaxRegression",
+    "SoftmaxRegressionCV",
     "__version__",
     "functional",
+    "softmax_path",
     "solvers",
 ]

@@ -67,7 +67,9 @@ class AngularObjective(Objective):
         """Columns of X."""
         return int(self.geometry.standard.scale.shape[0])
 
-    def _mean_loss(self, coef: Array, keep: bool) -> tuple[Array, Array, list[Any]]:
+    def _mean_loss(
+        self, coef: Array, keep: bool
+    ) -> tuple[Array, Array, list[Any], None]:
         """Return the mean loss and its gradient."""
         xp = namespace(coef)
         n_features = self.n_features
@@ -89,8 +91,9 @@ class AngularObjective(Objective):
         own = gradient[..., :n_features] + turning[..., None] * weights
         own[:, list(self.held), :] = 0
         if bias.shape[2] == 0:
-            return data_loss, own, []
-        return data_loss, xp.concat([own, bias_gradient[..., None]], axis=2), []
+            return data_loss, own, [], None
+        gradient = xp.concat([own, bias_gradient[..., None]], axis=2)
+        return data_loss, gradient, [], None
 
     def shared_preconditioner(self) -> Any:
         """Return that of the softmax; column by column where classes are held at 0."""

@@ -34,6 +34,29 @@ LANE_BYTES = 1 << 23
 MAX_LANES = 16
 
 
+class HeldOut(NamedTuple):
+    """How the rows that each problem leaves out are to be scored.
+
+    Parameters
+    ----------
+    weight : (B, n) array
+        Weights of the held-out rows, each row of it summing to one.
+    least_log_proba : float
+        Log-probabilities below this, or above `log(1 - exp(this))`, count as that.
+    """
+
+    weight: Array
+    least_log_proba: float
+
+    def of_rows(self, rows: slice) -> HeldOut:
+        """Take the weights of some rows."""
+        return self._replace(weight=self.weight[:, rows])
+
+    def take(self, members: Array) -> HeldOut:
+        """Return those of fewer problems."""
+        return self._replace(weight=self.weight[members, :])
+
+
 class Block(NamedTuple):
     """Rows with their targets and weights.
 
@@ -44,6 +67,7 @@ class Block(NamedTuple):
     design: Rows
     targets: Targets
     weight: Array
+    held_out: HeldOut | None = None
 
     def pooled(self) -> Block:
         """Return the block with the mean of the problems' weights, (1, rows)."""
@@ -132,7 +156,13 @@ class LocalBlocks:
         """Return the same rows for fewer problems."""
         if self.blocks[0].weight.shape[0] == 1:
             return self
-        blocks = tuple(b._replace(weight=b.weight[members, :]) for b in self.blocks)
+        blocks = tuple(
+            b._replace(
+                weight=b.weight[members, :],
+                held_out=None if b.held_out is None else b.held_out.take(members),
+            )
+            for b in self.blocks
+        )
         return replace(self, blocks=blocks)
 
     def sampled(self, step: int, least: int = 1) -> LocalBlocks:

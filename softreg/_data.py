@@ -44,10 +44,16 @@ MAX_HESSIAN_SIDE = 20_000
 
 
 class Ingested(NamedTuple):
-    """A problem, and what the estimator remembers of its data."""
+    """A problem, and what the estimator remembers of its data.
+
+    `row_weight` (n,) are the weights of the rows, `weight` (n,) those times the weights
+    of their classes.
+    """
 
     problem: Problem
     classes: np.ndarray
+    row_weight: np.ndarray
+    weight: np.ndarray
     weight_decay: float
     dtype: Any  # of the coefficients
     n_features_in: int
@@ -69,8 +75,8 @@ def ingest(estimator: Any, X: Any, y: Any, sample_weight: Any) -> Ingested:
     X = checked_rows(scratch, X, reset=True)
     with advising("Pass one target, or one row of soft targets, for each row of X."):
         check_consistent_length(X, y)
-    weight = row_weights(sample_weight, X.shape[0])
-    classes, targets, weight = targets_of(estimator, y, weight)
+    row_weight = row_weights(sample_weight, X.shape[0])
+    classes, targets, weight = targets_of(estimator, y, row_weight)
     check_top_k(estimator.loss, len(classes))
     total = float(weight.sum())
     decay = estimator.weight_decay
@@ -92,6 +98,8 @@ def ingest(estimator: Any, X: Any, y: Any, sample_weight: Any) -> Ingested:
     return Ingested(
         problem,
         classes,
+        row_weight,
+        weight,
         float(decay),
         np.float32 if X.dtype in READ_AS_SINGLE else np.float64,
         scratch.n_features_in_,

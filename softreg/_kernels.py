@@ -6,6 +6,7 @@ Each is `kernel(block, kept, *args) -> (summands, kept)`; scores are class-major
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from softreg._arrays import (
@@ -14,6 +15,7 @@ from softreg._arrays import (
     contiguous,
     inner_over_classes,
     namespace,
+    one_hot,
     product,
 )
 from softreg._blocks import Block, Sums
@@ -57,13 +59,34 @@ def evaluate(
 ) -> tuple[Sums, Any]:
     xp = namespace(block.weight)
     design = block.design.loaded()
-    shifted = _scores(block, design, operand)
+    scores = design.forward(operand)
+    held_out = held_out_scores(block, loss, scores)
+    shifted = shift_to_top(block.targets.add_margin(scores))
     potential, proba = loss.potential_and_proba(shifted)
     value = row_loss(block, potential, shifted)
     residual = xp.asarray(proba, copy=True) if keep else proba
     residual = weighted(block, block.targets.subtract_from(residual))
     state = (shifted, proba) if keep else None
-    return (value, design.adjoint(residual)), state
+    return (value, design.adjoint(residual), *held_out), state
+
+
+def held_out_scores(block: Block, loss: Loss, scores: Array) -> Sums:
+    """Return accuracy and mean log-probability of held-out rows, (B, 2), or nothing."""
+    if block.held_out is None:
+        return ()
+    xp = namespace(scores)
+    weight, floor = block.held_out
+    plain, both = block.targets.plain(), []
+    for own, of_rows in zip(_items(weight), _items(scores), strict=True):
+        rows = xp.nonzero(own)[0]
+        targets, chosen = plain.at(rows), xp.take(of_rows, rows, axis=1)
+        best = cast(one_hot(xp.argmax(chosen, axis=0), chosen.shape[0]), xp.float64)
+        log_proba = loss.log_proba(shift_to_top(chosen[None, ...]))
+        log_proba = xp.clip(log_proba, floor, math.log1p(-math.exp(floor)))
+        held, hits = xp.take(own, rows), targets.inner(best[None, ...])[0, :]
+        log_proba = targets.inner(log_proba)[0, :]
+        both.append(xp.stack([xp.sum(held * hits), xp.sum(held * log_proba)]))
+    return (xp.stack(both),)
 
 
 def undecided(

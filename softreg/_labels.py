@@ -87,7 +87,7 @@ def coded(
         labels = check_array(labels, ensure_2d=False, dtype=None, input_name="y")
         check_classification_targets(labels)
         classes, codes = np.unique(labels, return_inverse=True)
-    weight = weight * _class_weights(class_weight, classes, codes, weight)[codes]
+    weight = weight * class_weights(class_weight, classes, codes, weight)[codes]
     _check_weights(weight, "sample_weight times class_weight")
     present = np.bincount(codes, weight, minlength=len(classes)) > 0
     # A weight of 0 removes a row, and with all its rows a class.
@@ -103,7 +103,7 @@ def coded(
     return classes, codes, weight
 
 
-def _class_weights(
+def class_weights(
     class_weight: Any, classes: np.ndarray, codes: np.ndarray, weight: np.ndarray
 ) -> np.ndarray:
     """Return a weight for each class; "balanced" counts by sample weight."""

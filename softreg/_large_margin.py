@@ -179,7 +179,7 @@ class LargeMarginSoftmaxRegression(LinearSoftmaxMixin, ClassifierMixin, BaseEsti
             )
         start = _softmax_fit(self, data)
         solution = start if self.m == 1 else _annealed(self, data, start)
-        self.__dict__.update(attributes_of(data, solution))
+        self.__dict__.update(attributes_of(data, solution, data.weight_decay))
         if data.feature_names_in is None:
             self.__dict__.pop("feature_names_in_", None)
         _warn(self, start, solution)
@@ -340,6 +340,7 @@ def _solution(result: Result, n_iter: int) -> Solution:
         result.reason,
         result.history,
         LBFGS.name,
+        result.held_out,
     )
 
 

@@ -80,7 +80,7 @@ class Objective:
     def evaluate(self, coef: Array, *, keep: bool = False) -> Point:
         """Return value, gradient and gap at coef (B, k, P); one pass."""
         keep = keep and self._may_keep(coef)
-        data_loss, full_gradient, kept = self._mean_loss(coef, keep)
+        data_loss, full_gradient, kept, held_out = self._mean_loss(coef, keep)
         value = data_loss + self.penalty(coef)
         gradient = coef * self._penalty_mask
         gradient *= self.l2[:, None, None]
@@ -88,13 +88,16 @@ class Objective:
         gap, balanced = self._gaps(coef, data_loss, full_gradient, gradient)
         rounding = self._rounding(coef)
         state = kept if keep else None
-        return Point(coef, value, gradient, gap, balanced, rounding, state)
+        return Point(coef, value, gradient, gap, balanced, rounding, state, held_out)
 
-    def _mean_loss(self, coef: Array, keep: bool) -> tuple[Array, Array, list[Any]]:
-        """Return the mean loss, its gradient, and what the blocks kept."""
+    def _mean_loss(
+        self, coef: Array, keep: bool
+    ) -> tuple[Array, Array, list[Any], Array | None]:
+        """Return the mean loss, its gradient, what blocks kept, held-out scores."""
         operand = self._operand(coef)
         sums, kept = self._reduce(kernels.evaluate, self.loss, operand, keep, size=coef)
-        return sums[0], self.parametrisation.tempered(sums[1]), kept
+        held_out = sums[2] if len(sums) > 2 else None
+        return sums[0], self.parametrisation.tempered(sums[1]), kept, held_out
 
     def penalty(self, coef: Array) -> Array:
         """Return `lambda / 2 ||W||^2`, (B,)."""

@@ -103,6 +103,39 @@ def check_parameters(estimator: Any) -> None:
     _check_choices(estimator)
 
 
+def check_choice(name: str, value: Any, choices: list[str], hint: str) -> None:
+    """Raise where a parameter is none of its names."""
+    if not (isinstance(value, str) and value in choices):
+        raise refusal(value, f"{name} must be one of {choices}", hint)
+
+
+def grid_of(Cs: Any) -> np.ndarray:
+    """Return the values of C of a grid: an integer is so many from 1e-4 to 1e4."""
+    hint = "An integer takes so many values from 1e-4 to 1e4, evenly in the logarithm."
+    if is_whole(Cs):
+        if Cs < 1:
+            raise ValueError(f"Cs must be at least 1, got {Cs}. {hint}")
+        return np.logspace(-4, 4, int(Cs))
+    try:
+        values = np.asarray(Cs, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"Cs must be an integer or a list of numbers, got {Cs!r}. {hint}"
+        ) from error
+    if values.ndim != 1 or not len(values) or is_flag(Cs):
+        raise ValueError(
+            f"Cs must be an integer or a list of one or more numbers, got {Cs!r}. "
+            f"{hint}"
+        )
+    bad = values[~(np.isfinite(values) & (values > 0))]
+    if len(bad):
+        raise ValueError(
+            f"Cs must be finite and above 0, got {bad.tolist()} among {len(values)} "
+            "values. Larger C means weaker regularisation."
+        )
+    return values
+
+
 def _check_loss(loss: Any) -> None:
     named = isinstance(loss, str) and (loss in ORDERS or TOP_K.fullmatch(loss))
     if not named and not Range(0, 2, "", "", open_low=True).holds(loss):
@@ -113,13 +146,13 @@ def _check_loss(loss: Any) -> None:
         )
 
 
-def check_top_k(loss: Any, n_classes: int) -> None:
+def check_top_k(loss: Any, n_classes: int, where: str = "") -> None:
     """Raise where a top-k loss has no k of 2 up to the number of classes."""
     match = TOP_K.fullmatch(loss) if isinstance(loss, str) else None
     if match and not 2 <= int(match[1]) <= n_classes:
         raise ValueError(
-            f"loss must be 'topk-<k>' with k from 2 to the {n_classes} classes, got "
-            f"{loss!r}. k = K is the softmax; for k = 1 the optimum is W = 0."
+            f"{where}loss must be 'topk-<k>' with k from 2 to the {n_classes} classes, "
+            f"got {loss!r}. k = K is the softmax; for k = 1 the optimum is W = 0."
         )
 
 

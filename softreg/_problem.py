@@ -15,6 +15,7 @@ from softreg._arrays import Array, namespace, zeros
 from softreg._blocks import (
     Block,
     Engine,
+    HeldOut,
     LocalBlocks,
     block_rows,
     even_cuts,
@@ -49,6 +50,8 @@ class Problem:
     parametrisation : Parametrisation
     intercept : {"none", "free", "penalised"}
     engine : Engine
+    held_out : HeldOut or None
+        Of all rows, where every evaluation is to score them.
     """
 
     X: Any
@@ -59,6 +62,7 @@ class Problem:
     parametrisation: Parametrisation
     intercept: str
     engine: Engine
+    held_out: HeldOut | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -80,13 +84,13 @@ class Problem:
         return LocalBlocks(blocks, self.engine)
 
     def _block(self, start: int, stop: int) -> Block:
-        has_intercept = self.intercept != "none"
+        rows, has_intercept = slice(start, stop), self.intercept != "none"
+        X = rows_of(self.X, start, stop)
         return Block(
-            design(
-                rows_of(self.X, start, stop), self.dtype, has_intercept=has_intercept
-            ),
-            self.targets.of_rows(slice(start, stop)),
-            self.weight[:, start:stop],
+            design(X, self.dtype, has_intercept=has_intercept),
+            self.targets.of_rows(rows),
+            self.weight[:, rows],
+            None if self.held_out is None else self.held_out.of_rows(rows),
         )
 
     @cached_property

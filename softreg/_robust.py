@@ -174,9 +174,7 @@ class RobustSoftmaxRegression(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator
         rounds = _Rounds(estimator, data, transform)
         while not rounds.converged and len(rounds.history) <= self.max_rounds:
             rounds.next(self.tol)
-        estimator.__dict__.update(
-            attributes_of(data._replace(weight_decay=rounds.l2), rounds.solution)
-        )
+        estimator.__dict__.update(attributes_of(data, rounds.solution, rounds.l2))
         shared = ["classes_", "coef_", "intercept_", "n_features_in_"]
         self.__dict__.pop("feature_names_in_", None)
         if data.feature_names_in is not None:

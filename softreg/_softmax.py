@@ -236,7 +236,7 @@ class SoftmaxRegression(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator):
             dtype=data.dtype,
             watch=[print_progress] if self.verbose else [],
         )
-        self.__dict__.update(attributes_of(data, solution))
+        self.__dict__.update(attributes_of(data, solution, data.weight_decay))
         if data.feature_names_in is None:
             self.__dict__.pop("feature_names_in_", None)
         if not self.converged_:
@@ -256,10 +256,27 @@ class SoftmaxRegression(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator):
         return self.temperature
 
 
-def attributes_of(data: Ingested, solution: Solution) -> dict[str, Any]:
-    """Return every fitted attribute."""
-    coef = solution.coef[0, ...].astype(data.dtype)
-    n_features = data.n_features_in
+def attributes_of(
+    data: Ingested, solution: Solution, weight_decay: float, member: int = 0
+) -> dict[str, Any]:
+    """Return every fitted attribute of one problem of a batch."""
+    return linear_attributes(data, solution.coef[member, ...]) | {
+        "n_iter_": int(solution.n_iter[member]),
+        "converged_": bool(solution.converged[member]),
+        "objective_": float(solution.value[member]),
+        "optimality_gap_": float(solution.gap[member]),
+        "weight_decay_": weight_decay,
+        "solver_": solution.solver,
+        "history_": {
+            column: np.array([getattr(row, column) for row in solution.history[member]])
+            for column in HISTORY
+        },
+    }
+
+
+def linear_attributes(data: Ingested, coef: np.ndarray) -> dict[str, Any]:
+    """Return the attributes that prediction needs, of coefficients (k, P)."""
+    coef, n_features = coef.astype(data.dtype), data.n_features_in
     has_intercept = coef.shape[1] > n_features
     names = {}
     if data.feature_names_in is not None:
@@ -272,16 +289,6 @@ def attributes_of(data: Ingested, solution: Solution) -> dict[str, Any]:
             if has_intercept
             else np.zeros(coef.shape[0], dtype=data.dtype)
         ),
-        "n_iter_": int(solution.n_iter[0]),
-        "converged_": bool(solution.converged[0]),
-        "objective_": float(solution.value[0]),
-        "optimality_gap_": float(solution.gap[0]),
-        "weight_decay_": data.weight_decay,
-        "solver_": solution.solver,
-        "history_": {
-            column: np.array([getattr(row, column) for row in solution.history[0]])
-            for column in HISTORY
-        },
         "n_features_in_": n_features,
     }
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from softreg._arrays import Array, cast, like, namespace, to_numpy, zeros
 from softreg._losses import TopK
 from softreg._objective import Objective
-from softreg._problem import Problem, row_space_pays, to_row_space
+from softreg._problem import Problem, RowSpace, row_space_pays, to_row_space
 from softreg._smoothing import for_loss, resumed
 from softreg.solvers import LBFGS, NewtonCG, NewtonCholesky
 from softreg.solvers._loop import Record, Result, Stop, Watcher
@@ -33,6 +34,7 @@ class Solution(NamedTuple):
     reason: list[str]  # "tol", "max_iter", "stalled", "kinks" or "separated"
     history: list[list[Record]]
     solver: str
+    held_out: np.ndarray  # (B, 2) accuracy, log-probability of held-out rows; or nan
 
 
 def choose_solver(problem: Problem) -> Solver:
@@ -54,32 +56,91 @@ def solve(
     dtype: Any = np.float64,
     watch: Sequence[Watcher] = (),
 ) -> Solution:
-    """Fit the model of a problem at each penalty of l2 (B,).
+    """Fit the model of a problem at each penalty of l2 (B,), all in one batch.
 
     `coef` (B, k, P) is where to start, `dtype` that of the answer: value and gap are
     those of the rounded coefficients.
     """
-    # What overflows is not finite, and is dealt with as that.
+    path = solve_path(
+        problem, [l2], solver, tol=tol, max_iter=max_iter, dtype=dtype, watch=watch,
+        starts=None if coef is None else [coef],
+    )  # fmt: skip
+    return next(path)
+
+
+def solve_path(
+    problem: Problem,
+    penalties: Sequence[np.ndarray],
+    solver: Solver | None,
+    *,
+    tol: float,
+    max_iter: int,
+    dtype: Any = np.float64,
+    starts: Sequence[Array] | None = None,
+    watch: Sequence[Watcher] = (),
+) -> Iterator[Solution]:
+    """Yield the fits at each of a sequence of penalties (B,), from strong to weak.
+
+    Each starts from the last solution: with a weaker penalty its objective is at most
+    that of W = 0. `starts` has other points to start from, where they are better. What
+    is known of X, and its reduction, serve all penalties.
+    """
+    reduced = None
     with problem.engine, np.errstate(over="ignore", invalid="ignore"):
-        reduced = (
-            to_row_space(problem)
-            if coef is None and row_space_pays(problem.X)
-            else None
-        )
-        small = problem if reduced is None else reduced.problem
-        chosen = choose_solver(small) if solver is None else solver
-        objective = _in_fit_precision(small.objective(like(l2, problem.weight)))
+        if starts is None and row_space_pays(problem.X):
+            reduced = to_row_space(problem)
+    small = problem if reduced is None else reduced.problem
+    fit = Fit(small, reduced, solver or choose_solver(small), tol, max_iter, dtype)
+    last = None
+    for index, l2 in enumerate(penalties):
+        # What overflows is not finite, and is dealt with as that.
+        with problem.engine, np.errstate(over="ignore", invalid="ignore"):
+            other = None if starts is None else starts[index]
+            solution, last = fit.at(l2, last, other, watch)
+        yield solution
+
+
+def evaluated(problem: Problem, l2: np.ndarray, coef: Array, dtype: Any) -> Solution:
+    """Return a point as if a fit had ended there: its value and its proven gap."""
+    fit = Fit(problem, None, NewtonCG(), tol=0.0, max_iter=0, dtype=dtype)
+    with problem.engine, np.errstate(over="ignore", invalid="ignore"):
+        return fit.at(l2, coef, None, ())[0]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What the fits at all penalties have in common."""
+
+    problem: Problem
+    reduced: RowSpace | None
+    solver: Solver
+    tol: float
+    max_iter: int
+    dtype: Any
+
+    def at(
+        self,
+        l2: np.ndarray,
+        last: Array | None,
+        other: Array | None,
+        watch: Sequence[Watcher],
+    ) -> tuple[Solution, Array]:
+        """Return the solution at penalties l2 (B,), and where to start the next."""
+        problem, reduced = self.problem, self.reduced
+        penalties = like(l2, problem.weight)
+        objective = _in_fit_precision(problem.objective(penalties))
         _check_range(objective)
-        stop = Stop(tol, max_iter, _reference(objective, l2))
-        start = small.start(len(l2))
-        if coef is not None:
-            start = _better_start(objective, coef, start)
-        able = for_loss(chosen, objective.loss)
+        stop = Stop(self.tol, self.max_iter, _reference(objective, l2))
+        start = problem.start(len(l2)) if last is None else last
+        if other is not None:
+            start = _better_start(objective, other, start)
+        able = for_loss(self.solver, objective.loss)
         result = able.minimize(objective, start, stop=stop, watch=watch)
+        last = result.coef
         if reduced is not None:
-            objective = problem.objective(like(l2, problem.weight))
-            result = _settled(objective, reduced.lift(result.coef), result, stop, watch)
-        return _finished(objective, result, stop, chosen.name, dtype)
+            objective = reduced.original.objective(penalties)
+            result = _settled(objective, reduced.lift(last), result, stop, watch)
+        return _finished(objective, result, stop, self.solver.name, self.dtype), last
 
 
 def _reference(objective: Objective, l2: np.ndarray) -> np.ndarray:
@@ -153,6 +214,7 @@ def _finished(
         coef = coef - xp.mean(coef, axis=1, keepdims=True)
     value, gap, reached = result.value, result.gap, result.reached.copy()
     converged, reason = result.converged.copy(), list(result.reason)
+    held_out = result.held_out
     if dtype != xp.float64:
         coef = cast(cast(coef, dtype), xp.float64)
         lower = value - gap
@@ -162,6 +224,8 @@ def _finished(
             balanced = precise.balance(point).coef
             coef = cast(cast(balanced, dtype), xp.float64)
             point = precise.evaluate(coef)
+        if point.held_out is not None:
+            held_out = to_numpy(point.held_out)
         value = to_numpy(point.value)
         gap = np.minimum(value - lower, to_numpy(point.gap))
         gap = np.maximum(gap, to_numpy(point.rounding) * np.abs(value))
@@ -183,4 +247,5 @@ def _finished(
         reason,
         result.history,
         name,
+        held_out,
     )

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
+
 from softreg._arrays import (
     Array,
     cast,
@@ -44,6 +46,18 @@ class Targets(Protocol):
 
     def joined(self, others: Sequence[Any]) -> Targets:
         """Return these targets followed by others of the kind."""
+
+    def plain(self) -> Any:
+        """Return the targets as given: no smoothing, no margin."""
+
+    def at(self, rows: Array) -> Targets:
+        """Return the targets of rows by their numbers."""
+
+    def share_of(self, classes: np.ndarray) -> np.ndarray:
+        """Return how much of each row is of these classes, (rows,)."""
+
+    def of_classes(self, classes: np.ndarray) -> Targets:
+        """Return targets of these classes only; rows of others must weigh nothing."""
 
 
 class HardTargets(NamedTuple):
@@ -98,6 +112,26 @@ class HardTargets(NamedTuple):
         codes = [self.codes, *(other.codes for other in others)]
         return self._replace(codes=namespace(self.codes).concat(codes))
 
+    def plain(self) -> HardTargets:
+        """Return the classes alone."""
+        return HardTargets(self.codes, self.n_classes)
+
+    def at(self, rows: Array) -> HardTargets:
+        """Take the codes of rows by their numbers."""
+        return self._replace(codes=namespace(self.codes).take(self.codes, rows))
+
+    def share_of(self, classes: np.ndarray) -> np.ndarray:
+        """Return how much of each row is of these classes, (rows,)."""
+        return np.isin(self.codes, classes).astype(np.float64)
+
+    def of_classes(self, classes: np.ndarray) -> HardTargets:
+        """Return targets of these classes only; rows of others must weigh nothing."""
+        codes = np.zeros(self.n_classes, dtype=self.codes.dtype)
+        codes[classes] = np.arange(len(classes))
+        return HardTargets(
+            codes[self.codes], len(classes), self.smoothing, _part(self.cost, classes)
+        )
+
 
 class SoftTargets(NamedTuple):
     """Distributions (rows, K) with label smoothing and a cost matrix (K, K) or None."""
@@ -141,3 +175,25 @@ class SoftTargets(NamedTuple):
         """Append the rows of others."""
         rows = [self.rows, *(other.rows for other in others)]
         return self._replace(rows=namespace(self.rows).concat(rows, axis=0))
+
+    def plain(self) -> SoftTargets:
+        """Return the distributions as given."""
+        return SoftTargets(self.rows)
+
+    def at(self, rows: Array) -> SoftTargets:
+        """Take the distributions of rows by their numbers."""
+        return self._replace(rows=namespace(self.rows).take(self.rows, rows, axis=0))
+
+    def share_of(self, classes: np.ndarray) -> np.ndarray:
+        """Return how much of each row is of these classes, (rows,)."""
+        return self.rows[:, classes].sum(axis=1, dtype=np.float64)
+
+    def of_classes(self, classes: np.ndarray) -> SoftTargets:
+        """Return targets of these classes only; rows of others must weigh nothing."""
+        cost = _part(self.cost, classes)
+        return SoftTargets(self.rows[:, classes], self.smoothing, cost)
+
+
+def _part(cost: Array | None, classes: np.ndarray) -> Array | None:
+    """Return the cost matrix of some classes."""
+    return None if cost is None else cost[np.ix_(classes, classes)]

@@ -25,9 +25,11 @@ LAYERS = [
     {"_parameters"},
     {"_labels"},
     {"_data"},
-    {"_prediction"},
+    {"_prediction", "_folds"},
     {"_softmax", "_descent"},
-    {"_hierarchical", "_robust", "_large_margin"},
+    {"_hierarchical", "_robust", "_large_margin", "_path"},
+    {"_search"},
+    {"_cross_validation"},
     {"__init__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
@@ -40,7 +42,7 @@ OWNERS = {
     "joblib": {"_parameters"},
     "sklearn": {
         "_parameters", "_labels", "_data", "_prediction", "_softmax", "_hierarchical",
-        "_robust", "_large_margin",
+        "_robust", "_large_margin", "_path", "_search", "_cross_validation",
     },
     "matplotlib": set(),
     "pandas": set(),
@@ -103,8 +105,8 @@ def test_importing_softreg_loads_no_extra():
 def test_public_names_are_fixed():
     assert softreg.__all__ == [
         "HierarchicalSoftmax", "LargeMarginSoftmaxRegression",
-        "RobustSoftmaxRegression", "SoftmaxRegression",
-        "__version__", "functional", "solvers",
+        "RobustSoftmaxRegression", "SoftmaxRegression", "SoftmaxRegressionCV",
+        "__version__", "functional", "softmax_path", "solvers",
     ]  # fmt: skip
     assert softreg.solvers.__all__ == ["LBFGS", "NewtonCG", "NewtonCholesky"]
 

@@ -14,6 +14,7 @@ from softreg import (
     LargeMarginSoftmaxRegression,
     RobustSoftmaxRegression,
     SoftmaxRegression,
+    SoftmaxRegressionCV,
     solvers,
 )
 
@@ -37,6 +38,8 @@ def _array_api(monkeypatch):
         SoftmaxRegression(weight_decay=1e-2),
         SoftmaxRegression(class_weight="balanced"),
         SoftmaxRegression(n_jobs=1),
+        SoftmaxRegressionCV(cv=3),
+        SoftmaxRegressionCV(Cs=[0.1, 1], cv=2, scoring="neg_log_loss", refit=False),
         HierarchicalSoftmax(),
         HierarchicalSoftmax(LogisticRegression(), tree="huffman"),
         HierarchicalSoftmax(SoftmaxRegression(class_weight="balanced")),

@@ -30,6 +30,7 @@ class Point(NamedTuple):
     balanced_gap: Array  # (B,) what the bound would be with the intercepts at optimum
     rounding: Array  # (B,) rounding of the value, relatively
     kept: list[Any] | None = None  # what the blocks kept, or None: recompute
+    held_out: Array | None = None  # (B, 2) accuracy, log-probability of held-out rows
 
     def take(self, members: list[int]) -> Point:
         """Return the point of fewer problems."""
@@ -41,7 +42,10 @@ class Point(NamedTuple):
         kept = self.kept
         if kept is not None:
             kept = [tuple(xp.take(a, index, axis=0) for a in block) for block in kept]
-        return Point(coef, value, gradient, gap, balanced, rounding, kept)
+        held_out = self.held_out
+        if held_out is not None:
+            held_out = xp.take(held_out, index, axis=0)
+        return Point(coef, value, gradient, gap, balanced, rounding, kept, held_out)
 
 
 class Line(NamedTuple):
@@ -158,6 +162,7 @@ class Result(NamedTuple):
     converged: np.ndarray
     reason: list[str]  # "tol", "max_iter" or "stalled"
     history: list[list[Record]]
+    held_out: np.ndarray  # (B, 2) accuracy, log-probability of held-out rows; or nan
 
 
 class Journal:
@@ -177,6 +182,7 @@ class Journal:
         self.converged = np.zeros(n_problems, dtype=bool)
         self.reason = ["max_iter"] * n_problems
         self.history: list[list[Record]] = [[] for _ in range(n_problems)]
+        self.held_out = np.full((n_problems, 2), np.nan)
         self._watch = tuple(watch)
         self._start = time.perf_counter()
 
@@ -204,6 +210,8 @@ class Journal:
             if value <= self.value[member] + 1e-15 * abs(value):
                 self.value[member] = value
                 self.coef[member] = point.coef[position, ...]
+                if point.held_out is not None:
+                    self.held_out[member] = to_numpy(point.held_out[position, :])
             floor = rounding * abs(self.value[member])
             gap = max(self.value[member] - self.lower[member], floor)
             self.gap[member] = gap
@@ -261,6 +269,7 @@ class Journal:
             self.converged,
             self.reason,
             self.history,
+            self.held_out,
         )
 
 
