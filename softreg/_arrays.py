@@ -183,6 +183,28 @@ def one_hot(codes: Array, n_classes: int) -> Array:
     return xp.astype(classes, codes.dtype)[:, None] == codes[None, :]
 
 
+def add_along_classes(hessian: Array, own: Array, common: Array) -> Array:
+    """Return a Hessian (k r, k r) plus two penalties; NumPy input is overwritten.
+
+    `own` (r, r) is added to the block of each class with itself, `common` (r,) to the
+    diagonal of every block of two classes.
+    """
+    n_columns = own.shape[0]
+    n_classes = hessian.shape[0] // n_columns
+    if isinstance(hessian, np.ndarray):
+        blocks = hessian.reshape(n_classes, n_columns, n_classes, n_columns)
+        for k in range(n_classes):
+            blocks[k, :, k, :] += own
+        diagonals = np.einsum("kilj->klij", blocks).diagonal(axis1=2, axis2=3)
+        diagonals.flags.writeable = True
+        diagonals += common
+        return hessian
+    each = identity(n_classes, hessian)[:, None, :, None] * own[None, :, None, :]
+    shift = identity(n_columns, hessian) * common
+    total = each + shift[None, :, None, :]
+    return hessian + namespace(hessian).reshape(total, hessian.shape)
+
+
 def add_to_diagonal(matrix: Array, values: Array | float) -> Array:
     """Return a square matrix with values added to its diagonal."""
     if isinstance(matrix, np.ndarray):
@@ -243,8 +265,9 @@ def _cholesky(matrix: Array) -> Array | None:
     """
     if isinstance(matrix, np.ndarray):
         try:
+            # Transposed it is the same matrix, in the order that LAPACK overwrites.
             return scipy.linalg.cholesky(
-                matrix, lower=True, overwrite_a=True, check_finite=False
+                matrix.T, lower=True, overwrite_a=True, check_finite=False
             )
         except scipy.linalg.LinAlgError:
             return None

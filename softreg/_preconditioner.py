@@ -18,6 +18,7 @@ from typing import NamedTuple, Protocol
 from softreg._arrays import (
     Array,
     TriangularFactor,
+    add_along_classes,
     add_to_diagonal,
     factorise,
     namespace,
@@ -218,9 +219,8 @@ def full(hessians: Array, penalty: Array, standard: Standardisation) -> Full:
     xp = namespace(hessians)
     factors: list[Factor] = []
     for hessian, row in zip(_rows(hessians), _rows(penalty), strict=True):
-        n_classes = hessian.shape[0] // row.shape[0]
-        matrix = add_to_diagonal(hessian, xp.tile(row, (n_classes,)))
-        factors.append(factorise(_with_common_shift(matrix, n_classes)))
+        own = xp.eye(row.shape[0], dtype=row.dtype) * row
+        factors.append(factorise(_penalised(hessian, own)))
     return Full(Factors(tuple(factors)), standard)
 
 
@@ -232,39 +232,29 @@ def two_level(
     axes: Array,
 ) -> TwoLevel:
     """Correct a shared block, of grams (P, P), by Hessians (B, k r, k r) along axes."""
-    xp = namespace(hessians)
     blocks: list[Factor] = []
     coarse: list[Factor] = []
     for gram, hessian, row in zip(grams, _rows(hessians), _rows(penalty), strict=True):
         along = axes.T @ (row[:, None] * axes)
         blocks.append(factorise(axes.T @ gram @ axes + along))
-        n_classes = hessian.shape[0] // along.shape[0]
-        eye = xp.eye(n_classes, dtype=along.dtype)
-        matrix = hessian + _kron(eye, along)
-        coarse.append(factorise(_with_common_shift(matrix, n_classes)))
+        coarse.append(factorise(_penalised(hessian, along)))
     return TwoLevel(block, axes, Factors(tuple(blocks)), Factors(tuple(coarse)))
 
 
-def _kron(left: Array, right: Array) -> Array:
-    """Return the Kronecker product of two square matrices."""
-    product = left[:, None, :, None] * right[None, :, None, :]
-    side = left.shape[0] * right.shape[0]
-    return namespace(left).reshape(product, (side, side))
+def _penalised(hessian: Array, penalty: Array) -> Array:
+    """Return a Hessian plus the penalty (r, r) of each class; input is overwritten.
 
-
-def _with_common_shift(hessian: Array, n_classes: int) -> Array:
-    """Return the Hessian with curvature along the classes' common shift.
-
-    The data do not see that shift, and gradients have no part in it, so the solution
-    is not changed; it is given the curvature of an average class.
+    The data do not see the classes' common shift, and gradients have no part in it, so
+    the solution is not changed where it is given the curvature of an average class.
     """
-    if n_classes == 1:
-        return hessian
     xp = namespace(hessian)
-    diagonal = xp.reshape(xp.linalg.diagonal(hessian), (n_classes, -1))
-    mean = xp.mean(diagonal, axis=0)
-    lift = xp.eye(mean.shape[0], dtype=hessian.dtype) * (mean / n_classes)
-    return hessian + xp.tile(lift, (n_classes, n_classes))
+    n_columns = penalty.shape[0]
+    n_classes = hessian.shape[0] // n_columns
+    if n_classes == 1:
+        return hessian + penalty
+    diagonal = xp.reshape(xp.linalg.diagonal(hessian), (n_classes, n_columns))
+    mean = xp.mean(diagonal, axis=0) + xp.linalg.diagonal(penalty)
+    return add_along_classes(hessian, penalty, mean / n_classes)
 
 
 def _rows(array: Array) -> list[Array]:
