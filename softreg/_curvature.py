@@ -18,8 +18,8 @@ from softreg._geometry import Geometry
 from softreg._losses import Loss
 from softreg._preconditioner import Preconditioner, Shared
 
-# The side of the Hessian that is factorised to precondition with, whole or on axes: of
-# the first, and of the most thorough.
+# The side of the Hessian that is factorised to precondition with: on axes, or whole at
+# once, and whole where a fit goes on for long. It takes memory by its square.
 MAX_SIDE = 1000
 LARGEST_SIDE = 3000
 MIN_AXES = 4
@@ -43,21 +43,23 @@ def spanned_columns(
     """Return over how many columns the whole Hessian is formed; 0 for none.
 
     All of them, or as many leading axes (and the intercept) as fit in size and in time
-    (benchmarks/preconditioners.py). Where half the thoroughness takes all rows into
-    the sample, the Hessian spans more instead. `n_classes` counts rows of coefficients:
-    one row's Hessian is its one block.
+    (benchmarks/preconditioners.py). `n_classes` counts rows of coefficients: one row's
+    Hessian is its one block.
     """
     if n_classes == 1:
         return 0
     if n_classes * n_columns <= MAX_SIDE:
         return n_columns
-    growth = max(1.0, thoroughness // 2 * hessian_rows(MAX_SIDE) / n_rows) ** 0.5
-    limit = min(MAX_SIDE * growth, LARGEST_SIDE)
     a_pass = pass_operations(n_rows, n_classes, n_columns, n_problems)
-    columns = min(int(limit) // n_classes, n_columns)
+    affordable = thoroughness * AXES_PASSES * a_pass
+    whole = n_classes * n_columns
+    operations = hessian_operations(n_rows, whole, thoroughness)
+    if whole <= LARGEST_SIDE and operations <= affordable:
+        return n_columns
+    columns = MAX_SIDE // n_classes
     while columns > MIN_AXES:
-        cost = hessian_operations(n_rows, n_classes * columns, thoroughness)
-        if cost <= thoroughness * AXES_PASSES * a_pass:
+        side = n_classes * columns
+        if hessian_operations(n_rows, side, thoroughness) <= affordable:
             return columns
         columns = (columns - 1) * 7 // 8 + 1
     return 0

@@ -256,14 +256,17 @@ def hessian(
     hessians = []
     for b in range(curvature.shape[0]):
         own = _own_weight(block, b, curvature.dtype)
-        diagonal = product(_spread(curvature[b, :, :] * own, columns), rows)
         outer = _spread(curvature[b, :, :] * xp.sqrt(own * inverse[b, ...]), columns)
-        hessian = -product(outer, outer.T)
+        hessian = product(outer, outer.T)
+        # In place, and one after the other: these are the largest arrays of a fit.
+        hessian *= -1
+        del outer
+        diagonal = product(_spread(curvature[b, :, :] * own, columns), rows)
         for k in range(n_classes):
             span = slice(k * n_columns, (k + 1) * n_columns)
             hessian[span, span] += diagonal[span, :]
         hessians.append(cast(hessian, xp.float64))
-    return (xp.stack(hessians),), None
+    return (hessians[0][None, ...] if len(hessians) == 1 else xp.stack(hessians),), None
 
 
 def _pooled(block: Block, curvature: Array) -> tuple[Array, Array]:
