@@ -45,6 +45,14 @@ def test_ratios_answer_a_question(tmp_path):
     assert table.count("| predict_proba |") == 4
 
 
+def test_the_search_is_raced(tmp_path):
+    table = run("cross_validation.py", "digits", "--output", tmp_path / "cv.md")
+    assert table in (tmp_path / "cv.md").read_text()
+    own, theirs = table.splitlines()[2].split("|")[4:6]
+    assert float(own) > 1
+    assert float(theirs) > 1
+
+
 def test_growth_has_an_exponent_a_row(tmp_path):
     run("growth.py", "--doublings", 1, "--rounds", 1, "--output", tmp_path / "growth")
     lines = (tmp_path / "growth.md").read_text().splitlines()
