@@ -6,11 +6,12 @@ have the same classes are one batch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.sparse
 
 from softreg._blocks import HeldOut
 from softreg._data import Ingested
@@ -22,6 +23,10 @@ from softreg._problem import Problem
 from softreg._targets import HardTargets, SoftTargets
 
 Split = tuple[np.ndarray, np.ndarray]
+# What a batch may hold beside X, in bytes, and how many vectors of the coefficients'
+# size a solver does.
+BATCH_BYTES = 1 << 26
+VECTORS = 12
 
 
 class Batch(NamedTuple):
@@ -107,29 +112,42 @@ def batches_of(
     splits: Sequence[Split],
     scored: np.ndarray,
     known: np.ndarray,
-) -> list[Batch]:
-    """Return the folds as batches, those of all classes first.
+) -> Iterator[Batch]:
+    """Check all folds, then yield them as batches, each made when it is wanted.
 
     `scored` (n,) weighs the rows in scoring; `known` (n,) says which have a class at
     all, rather than one that weighs nothing.
     """
-    weights = np.stack(
-        [_training_weight(estimator, data, fold, split) for fold, split in
-         enumerate(splits)]
-    )  # fmt: skip
-    held_out = np.stack([_held_out(fold, split, scored) for fold, split in
-                         enumerate(splits)])  # fmt: skip
-    masses = _class_masses(data, weights)
     groups: dict[bytes, list[int]] = {}
-    for fold, mass in enumerate(masses):
-        _check_classes(fold, mass, data)
-        groups.setdefault((mass > 0).tobytes(), []).append(fold)
-    found = [
-        _batch(estimator, data, folds, masses[folds[0]] > 0, weights[folds],
-               held_out[folds], known)
-        for folds in groups.values()
-    ]  # fmt: skip
-    return sorted(found, key=lambda batch: -len(batch.classes))
+    for fold, split in enumerate(splits):
+        present = _present(data, _training_weight(estimator, data, fold, split))
+        _check_classes(fold, data.classes[present])
+        check_top_k(estimator.loss, int(present.sum()), f"Fold {fold} of cv: ")
+        _held_out(fold, split, scored)
+        groups.setdefault(present.tobytes(), []).append(fold)
+    width = _width(data)
+    parts = [
+        (folds[start : start + width], np.frombuffer(key, dtype=bool))
+        for key, folds in groups.items()
+        for start in range(0, len(folds), width)
+    ]
+    return (
+        _batch(estimator, data, folds, present, splits, scored, known)
+        for folds, present in parts
+    )
+
+
+def _width(data: Ingested) -> int:
+    """Return how many folds make a batch at the most.
+
+    What a batch holds beside X, vectors of the coefficients' size and weights of the
+    rows, is kept to a share of X or to a fixed size.
+    """
+    X, (k, n_columns) = data.problem.X, data.problem.shape
+    stored = X.data.nbytes if scipy.sparse.issparse(X) else X.nbytes
+    budget = max(BATCH_BYTES, stored // 8)
+    per_fold = max(8 * VECTORS * k * n_columns, 16 * X.shape[0])
+    return max(1, budget // per_fold)
 
 
 def _training_weight(
@@ -163,29 +181,27 @@ def _held_out(fold: int, split: Split, scored: np.ndarray) -> np.ndarray:
     return weight / weight.sum()
 
 
-def _class_masses(data: Ingested, weights: np.ndarray) -> np.ndarray:
-    """Return the weight of each class in each fold, (F, K).
+def _present(data: Ingested, weight: np.ndarray) -> np.ndarray:
+    """Return which classes (K,) have weight.
 
-    A class that no soft target has is one all the same where its optimum is finite.
+    One that no soft target has is one all the same where its optimum is finite.
     """
-    problem = data.problem
-    targets, n_classes = problem.targets, len(data.classes)
+    problem, n_classes = data.problem, len(data.classes)
+    targets = problem.targets
     if isinstance(targets, HardTargets):
-        masses = [np.bincount(targets.codes, own, n_classes) for own in weights]
-        return np.stack(masses)
+        return np.bincount(targets.codes, weight, n_classes) > 0
     assert isinstance(targets, SoftTargets)
     if problem.intercept != "free" or targets.smoothing > 0:
-        return np.ones((len(weights), n_classes))
-    return weights @ targets.rows
+        return np.ones(n_classes, dtype=bool)
+    return weight @ targets.rows > 0
 
 
-def _check_classes(fold: int, mass: np.ndarray, data: Ingested) -> None:
-    present = data.classes[mass > 0].tolist()
+def _check_classes(fold: int, present: np.ndarray) -> None:
     if len(present) < 2:
         raise ValueError(
             f"Fold {fold} of cv must have at least two classes in its training rows, "
-            f"got one class only: {present[0]!r}. Use a stratified splitter or other "
-            "folds."
+            f"got one class only: {present.tolist()[0]!r}. Use a stratified splitter "
+            "or other folds."
         )
 
 
@@ -194,28 +210,34 @@ def _batch(
     data: Ingested,
     folds: list[int],
     present: np.ndarray,
-    weights: np.ndarray,
-    held_out: np.ndarray,
+    splits: Sequence[Split],
+    scored: np.ndarray,
     known: np.ndarray,
 ) -> Batch:
+    """Return some folds, which have these classes, as a batch."""
     problem, classes = data.problem, np.flatnonzero(present)
-    targets = problem.targets
-    outside = np.where(known, targets.share_of(np.flatnonzero(~present)), 1.0)
+    weights = np.empty((len(folds), len(scored)))
+    held_out, total = np.empty_like(weights), np.empty(len(folds))
+    for row, fold in enumerate(folds):
+        own = _training_weight(estimator, data, fold, splits[fold])
+        total[row] = own.sum()
+        weights[row] = own / total[row]
+        held_out[row] = _held_out(fold, splits[fold], scored)
+    lost = np.zeros(len(folds))
+    if not (present.all() and known.all()):
+        absent = problem.targets.share_of(np.flatnonzero(~present))
+        outside = np.where(known, absent, 1.0)
+        lost = held_out @ outside
+        # What lies outside has no code to be scored by; it is scored by `lost`.
+        held_out[:, outside == 1] = 0
     if not present.all():
-        check_top_k(estimator.loss, len(classes), f"Fold {folds[0]} of cv: ")
+        temperature = problem.parametrisation.temperature
         problem = replace(
             problem,
-            targets=targets.of_classes(classes),
+            targets=problem.targets.of_classes(classes),
             loss=loss_of(estimator.loss, len(classes)),
-            parametrisation=Parametrisation(
-                len(classes), problem.parametrisation.temperature
-            ),
+            parametrisation=Parametrisation(len(classes), temperature),
         )
-    total = weights.sum(axis=1)
-    problem = replace(
-        problem,
-        weight=weights / total[:, None],
-        # What lies outside has no code to be scored by; it is scored by `lost`.
-        held_out=HeldOut(held_out * (outside < 1), np.log(np.finfo(data.dtype).eps)),
-    )
-    return Batch(folds, classes, problem, total, held_out @ outside)
+    floor = float(np.log(np.finfo(data.dtype).eps))
+    problem = replace(problem, weight=weights, held_out=HeldOut(held_out, floor))
+    return Batch(folds, classes, problem, total, lost)

@@ -30,6 +30,7 @@ LAYERS = [
     {"_hierarchical", "_robust", "_large_margin", "_path"},
     {"_search"},
     {"_cross_validation"},
+    {"display"},
     {"__init__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
@@ -43,8 +44,9 @@ OWNERS = {
     "sklearn": {
         "_parameters", "_labels", "_data", "_prediction", "_softmax", "_hierarchical",
         "_robust", "_large_margin", "_path", "_search", "_cross_validation",
+        "display",
     },
-    "matplotlib": set(),
+    "matplotlib": {"display"},
     "pandas": set(),
     "dask": set(),
 }
@@ -106,7 +108,7 @@ def test_public_names_are_fixed():
     assert softreg.__all__ == [
         "HierarchicalSoftmax", "LargeMarginSoftmaxRegression",
         "RobustSoftmaxRegression", "SoftmaxRegression", "SoftmaxRegressionCV",
-        "__version__", "functional", "softmax_path", "solvers",
+        "__version__", "display", "functional", "softmax_path", "solvers",
     ]  # fmt: skip
     assert softreg.solvers.__all__ == ["LBFGS", "NewtonCG", "NewtonCholesky"]
 

@@ -25,6 +25,17 @@ def test_comparison_prints_a_table_and_draws_a_figure(tmp_path):
     assert (tmp_path / "compare_with_sklearn.png").stat().st_size > 10_000
 
 
+def test_three_searches_agree_and_are_drawn(tmp_path):
+    table = run("choose_C.py", cwd=tmp_path).splitlines()
+    ours, grid, theirs = (line.split() for line in table[1:4])
+    assert [row[0] for row in (ours, grid)] == ["SoftmaxRegressionCV", "GridSearchCV"]
+    assert ours[2:] == grid[2:]
+    assert ours[-1] == "0"
+    assert float(grid[1]) > 1
+    assert float(theirs[1]) > 1
+    assert (tmp_path / "choose_C.png").stat().st_size > 10_000
+
+
 def test_grid_search_chooses_c(tmp_path):
     assert "SoftmaxRegression" in run("grid_search.py", cwd=tmp_path)
 

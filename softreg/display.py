@@ -1,0 +1,225 @@
+"""Pictures of fitted estimators, in scikit-learn's display convention.
+
+`XDisplay.from_estimator(...)` draws and returns an object with `ax_`, `figure_` and
+`plot()`. matplotlib is imported only when something is drawn.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from softreg._cross_validation import SoftmaxRegressionCV
+from softreg._search import chosen_index
+
+__all__ = ["RegularizationPathDisplay"]
+
+# Lines that can be told apart in one panel.
+MAX_LINES = 60
+
+
+class RegularizationPathDisplay:
+    """Scores over the folds, and coefficients, along the values of C.
+
+    Above, the mean score with one standard error to each side and a thin line a fold;
+    the C of the highest mean and that of the one-standard-error rule are marked, and
+    the one that the estimator chose is named. Below, the coefficients at each C, means
+    over the folds, a line each: of all classes, those that grow largest.
+
+    Parameters
+    ----------
+    Cs : ndarray of shape (n_Cs,)
+        Values of C, rising.
+    scores : ndarray of shape (n_folds, n_Cs)
+        Score of each fold at each C.
+    coefs : ndarray of shape (n_Cs, n_classes, n_features)
+        Mean coefficients at each C.
+    best : int
+        Which C has the highest mean score; of equals the smallest.
+    one_standard_error : int or None
+        Which C is the smallest whose mean score is within one standard error of the
+        highest; None of a single fold.
+    chosen : int
+        Which C the estimator chose.
+    score_name : str
+        What the scores are.
+
+    Attributes
+    ----------
+    ax_ : ndarray of shape (2,) of matplotlib Axes
+        Scores and coefficients.
+    figure_ : matplotlib Figure
+        The figure.
+
+    See Also
+    --------
+    SoftmaxRegressionCV : The search that it shows.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_wine
+    >>> from softreg import SoftmaxRegressionCV
+    >>> from softreg.display import RegularizationPathDisplay
+    >>> search = SoftmaxRegressionCV(Cs=5, cv=3).fit(*load_wine(return_X_y=True))
+    >>> display = RegularizationPathDisplay.from_estimator(search)
+    >>> display.figure_.savefig("path.png")  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        *,
+        Cs: np.ndarray,
+        scores: np.ndarray,
+        coefs: np.ndarray,
+        best: int,
+        one_standard_error: int | None,
+        chosen: int,
+        score_name: str = "score",
+    ) -> None:
+        self.Cs = Cs
+        self.scores = scores
+        self.coefs = coefs
+        self.best = best
+        self.one_standard_error = one_standard_error
+        self.chosen = chosen
+        self.score_name = score_name
+
+    @classmethod
+    def from_estimator(cls, cv: Any, *, ax: Any = None) -> RegularizationPathDisplay:
+        """Draw a fitted `SoftmaxRegressionCV`.
+
+        Parameters
+        ----------
+        cv : SoftmaxRegressionCV
+            The fitted search.
+        ax : pair of matplotlib Axes, default=None
+            Where to draw scores and coefficients; None makes a figure.
+
+        Returns
+        -------
+        display : RegularizationPathDisplay
+            What was drawn.
+
+        Raises
+        ------
+        TypeError
+            For anything that is no search over C.
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
+        """
+        if not isinstance(cv, SoftmaxRegressionCV):
+            raise TypeError(
+                f"cv must be a SoftmaxRegressionCV, got {type(cv).__name__}. Only a "
+                "search over C has a path to show."
+            )
+        check_is_fitted(cv)
+        order = np.argsort(cv.Cs_, kind="stable")
+        Cs, scores = cv.Cs_[order], cv.scores_[:, order]
+        coefs = cv.coefs_paths_[:, order, :, :-1].astype(np.float64).mean(axis=0)
+        display = cls(
+            Cs=Cs,
+            scores=scores,
+            coefs=coefs,
+            best=chosen_index(Cs, scores, "best"),
+            one_standard_error=(
+                chosen_index(Cs, scores, "1se") if len(scores) > 1 else None
+            ),
+            chosen=int(np.flatnonzero(Cs == cv.C_)[0]),
+            score_name=_name_of(cv.scoring),
+        )
+        return display.plot(ax=ax)
+
+    def plot(self, *, ax: Any = None) -> RegularizationPathDisplay:
+        """Draw scores and coefficients.
+
+        Parameters
+        ----------
+        ax : pair of matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        display : RegularizationPathDisplay
+            This object, with `ax_` and `figure_`.
+
+        Raises
+        ------
+        ValueError
+            For axes that are not two.
+        """
+        import matplotlib.pyplot as plt
+
+        if ax is None:
+            _, ax = plt.subplots(
+                2, 1, sharex=True, figsize=(6.4, 6.4), layout="constrained"
+            )
+        axes = np.ravel(np.asarray(ax, dtype=object))
+        if len(axes) != 2:
+            raise ValueError(
+                f"ax must be two axes, for scores and coefficients, got {len(axes)}. "
+                "Pass those of plt.subplots(2, 1)."
+            )
+        self._plot_scores(axes[0])
+        self._plot_coefs(axes[1])
+        self.ax_, self.figure_ = axes, axes[0].figure
+        return self
+
+    def _plot_scores(self, ax: Any) -> None:
+        n_folds, mean = len(self.scores), self.scores.mean(axis=0)
+        for fold, scores in enumerate(self.scores):
+            label = "each fold" if fold == 0 else None
+            ax.plot(self.Cs, scores, color="C0", alpha=0.25, linewidth=0.8, label=label)
+        ax.plot(self.Cs, mean, color="C0", marker="o", markersize=4, label="mean")
+        if n_folds > 1:
+            error = self.scores.std(axis=0, ddof=1) / n_folds**0.5
+            ax.fill_between(
+                self.Cs, mean - error, mean + error, color="C0", alpha=0.2, linewidth=0,
+                label="mean ± 1 standard error",
+            )  # fmt: skip
+        for index, name, style in self._marks():
+            taken = " (chosen)" if index == self.chosen else ""
+            label = f"{name}{taken}: C = {self.Cs[index]:.3g}"
+            ax.axvline(self.Cs[index], color="C3", linestyle=style, label=label)
+        ax.set(xscale="log", ylabel=self.score_name)
+        ax.legend(fontsize="small")
+
+    def _marks(self) -> list[tuple[int, str, str]]:
+        """Return index, name and line style of each C that is marked."""
+        if self.one_standard_error is None:
+            return [(self.best, "best", "-")]
+        if self.one_standard_error == self.best:
+            return [(self.best, "best and 1-SE", "-")]
+        return [(self.best, "best", "-"), (self.one_standard_error, "1-SE", "--")]
+
+    def _plot_coefs(self, ax: Any) -> None:
+        lines = self.coefs.reshape(len(self.Cs), -1)
+        sizes = np.abs(lines).max(axis=0)
+        shown = np.argsort(-sizes, kind="stable")[:MAX_LINES]
+        n_classes, n_features = self.coefs.shape[1:]
+        for line in np.sort(shown):
+            colour = f"C{line // n_features % 10}"
+            ax.plot(self.Cs, lines[:, line], color=colour, linewidth=0.8, alpha=0.8)
+        for index, _, style in self._marks():
+            ax.axvline(self.Cs[index], color="C3", linestyle=style)
+        # Small ones would be flat beside those without much penalty.
+        largest = sizes.max() if sizes.max() > 0 else 1.0
+        ax.set_yscale("symlog", linthresh=largest / 100)
+        what = (
+            f"{len(shown)} largest of {lines.shape[1]} coefficients"
+            if len(shown) < lines.shape[1]
+            else "coefficients"
+        )
+        colours = "" if n_classes == 1 else ", a colour a class"
+        ax.set(xscale="log", xlabel="C", ylabel="mean coefficient")
+        ax.set_title(f"{what}{colours}", fontsize="medium")
+
+
+def _name_of(scoring: Any) -> str:
+    """Return what the scores are called."""
+    if scoring is None:
+        return "accuracy"
+    if isinstance(scoring, str):
+        return scoring.replace("_", " ").replace("neg log loss", "negative log-loss")
+    return getattr(scoring, "__name__", "score")
