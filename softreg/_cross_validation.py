@@ -160,7 +160,8 @@ class SoftmaxRegressionCV(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator):
     -----
     "balanced" class weights are those of each fold's training rows. `sample_weight`
     weighs the rows in the fits and, without scikit-learn's metadata routing, in the
-    scores. A row of a class that a fold lacks counts as wrong there, with the smallest
+    scores; with soft targets "neg_log_loss" is minus their mean cross-entropy. A row of
+    a class that a fold lacks counts as wrong there, with the smallest
     probability that `sklearn.metrics.log_loss` knows. The standard error of "1se" is
     that of Breiman et al., whose folds are independent only in part.
 

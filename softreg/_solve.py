@@ -81,9 +81,11 @@ def solve_path(
 ) -> Iterator[Solution]:
     """Yield the fits at each of a sequence of penalties (B,), from strong to weak.
 
-    Each starts from the last solution: with a weaker penalty its objective is at most
-    that of W = 0. `starts` has other points to start from, where they are better. What
-    is known of X, and its reduction, serve all penalties.
+    Each starts from the last solution, whose objective is at most that of W = 0 where
+    the penalty is weaker, or where the last two lead to if that is better: solutions go
+    nearly straight in the logarithm of the penalty once classes are nearly separated.
+    `starts` has other points to start from. What is known of X, and its reduction,
+    serve all penalties.
     """
     reduced = None
     with problem.engine, np.errstate(over="ignore", invalid="ignore"):
@@ -91,20 +93,46 @@ def solve_path(
             reduced = to_row_space(problem)
     small = problem if reduced is None else reduced.problem
     fit = Fit(small, reduced, solver or choose_solver(small), tol, max_iter, dtype)
-    last = None
+    trail = None
     for index, l2 in enumerate(penalties):
-        # What overflows is not finite, and is dealt with as that.
-        with problem.engine, np.errstate(over="ignore", invalid="ignore"):
+        # What is not finite is dealt with as that.
+        with problem.engine, np.errstate(all="ignore"):
             other = None if starts is None else starts[index]
-            solution, last = fit.at(l2, last, other, watch)
+            solution, trail = fit.at(l2, trail, other, watch)
         yield solution
 
 
 def evaluated(problem: Problem, l2: np.ndarray, coef: Array, dtype: Any) -> Solution:
     """Return a point as if a fit had ended there: its value and its proven gap."""
     fit = Fit(problem, None, NewtonCG(), tol=0.0, max_iter=0, dtype=dtype)
+    there = Trail(coef, np.full_like(l2, np.inf), l2)
     with problem.engine, np.errstate(over="ignore", invalid="ignore"):
-        return fit.at(l2, coef, None, ())[0]
+        return fit.at(l2, there, None, ())[0]
+
+
+class Trail(NamedTuple):
+    """The last solution of a path, in the reduced columns, and where it came from."""
+
+    coef: Array  # (B, k, P)
+    value: Array  # (B,)
+    l2: Array  # (B,)
+    before: Trail | None = None
+
+    def start(self, objective: Objective) -> Array:
+        """Return the better of the last solution and where the last two lead to."""
+        if self.before is None:
+            return self.coef
+        xp, l2 = namespace(self.coef), objective.l2
+        ratio = xp.log(self.l2 / l2) / xp.log(self.before.l2 / self.l2)
+        ahead = self.coef + ratio[:, None, None] * (self.coef - self.before.coef)
+        # The loss of the last solution is known: only its penalty has changed.
+        value = self.value + objective.penalty(self.coef) * (1 - self.l2 / l2)
+        better = objective.evaluate(ahead).value < value
+        return xp.where(better[:, None, None], ahead, self.coef)
+
+    def then(self, coef: Array, value: Array, l2: Array) -> Trail:
+        """Return the trail to the next solution."""
+        return Trail(coef, value, l2, self._replace(before=None))
 
 
 @dataclass(frozen=True)
@@ -121,26 +149,28 @@ class Fit:
     def at(
         self,
         l2: np.ndarray,
-        last: Array | None,
+        trail: Trail | None,
         other: Array | None,
         watch: Sequence[Watcher],
-    ) -> tuple[Solution, Array]:
-        """Return the solution at penalties l2 (B,), and where to start the next."""
+    ) -> tuple[Solution, Trail]:
+        """Return the solution at penalties l2 (B,), and the trail that leads there."""
         problem, reduced = self.problem, self.reduced
         penalties = like(l2, problem.weight)
         objective = _in_fit_precision(problem.objective(penalties))
         _check_range(objective)
         stop = Stop(self.tol, self.max_iter, _reference(objective, l2))
-        start = problem.start(len(l2)) if last is None else last
+        start = problem.start(len(l2)) if trail is None else trail.start(objective)
         if other is not None:
             start = _better_start(objective, other, start)
         able = for_loss(self.solver, objective.loss)
         result = able.minimize(objective, start, stop=stop, watch=watch)
-        last = result.coef
+        end = result.coef, like(result.value, result.coef), penalties
+        trail = Trail(*end) if trail is None else trail.then(*end)
         if reduced is not None:
             objective = reduced.original.objective(penalties)
-            result = _settled(objective, reduced.lift(last), result, stop, watch)
-        return _finished(objective, result, stop, self.solver.name, self.dtype), last
+            lifted = reduced.lift(result.coef)
+            result = _settled(objective, lifted, result, stop, watch)
+        return _finished(objective, result, stop, self.solver.name, self.dtype), trail
 
 
 def _reference(objective: Objective, l2: np.ndarray) -> np.ndarray:

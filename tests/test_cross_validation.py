@@ -19,6 +19,7 @@ from sklearn.model_selection import (
     GridSearchCV,
     GroupKFold,
     KFold,
+    LeaveOneOut,
     PredefinedSplit,
     RepeatedStratifiedKFold,
     StratifiedKFold,
@@ -678,6 +679,39 @@ def test_bad_input_to_the_path():
         ConvergenceWarning, match=r"2 of 2 fits stopped .* at C=10: newton"
     ):
         softmax_path(X, y, Cs=[1, 10], max_iter=1)
+
+
+def test_equal_values_of_the_grid_have_equal_fits():
+    X, y = load_wine(return_X_y=True)
+    path = softmax_path(X, y, Cs=[1.0, 1.0, 1.0, 5.0], tol=1e-9)
+    np.testing.assert_allclose(path.coefs[0], path.coefs[2], atol=1e-4)
+    assert np.isfinite(path.coefs).all()
+
+
+def test_a_path_starts_where_the_last_solutions_lead_to():
+    X, y = load_digits(return_X_y=True)
+    Cs = np.logspace(0, 4, 9)
+    alone = [softmax_path(X, y, Cs=[C]).n_iter[0] for C in Cs]
+    assert softmax_path(X, y, Cs=Cs).n_iter.sum() < sum(alone) / 2
+
+
+@pytest.mark.parametrize("n_folds", [1, 7])
+def test_folds_may_outnumber_what_a_batch_holds(n_folds, monkeypatch):
+    X, y = load_iris(return_X_y=True)
+    whole = SoftmaxRegressionCV(CS, cv=10, tol=1e-8).fit(X, y)
+    per_fold = max(8 * 12 * 3 * 5, 16 * 150)
+    monkeypatch.setattr("softreg._folds.BATCH_BYTES", n_folds * per_fold)
+    model = SoftmaxRegressionCV(CS, cv=10, tol=1e-8).fit(X, y)
+    np.testing.assert_allclose(model.scores_, whole.scores_)
+    np.testing.assert_allclose(model.coefs_paths_, whole.coefs_paths_, atol=1e-3)
+
+
+def test_leave_one_out():
+    X, y = load_iris(return_X_y=True)
+    model = SoftmaxRegressionCV([1.0], cv=LeaveOneOut()).fit(X, y)
+    assert model.scores_.shape == (150, 1)
+    assert set(np.unique(model.scores_)) == {0.0, 1.0}
+    assert model.scores_.mean() > 0.9
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -173,6 +173,7 @@ class Journal:
         self.stop = stop
         self.coef: list[Array] = [coef[b, ...] for b in range(n_problems)]
         self.value = np.full(n_problems, np.inf)
+        self.rounding = np.zeros(n_problems)  # of the value, relatively
         self.gap = np.full(n_problems, np.inf)
         self.lower = np.full(n_problems, -np.inf)
         self.reached = np.full(n_problems, np.inf)
@@ -206,13 +207,15 @@ class Journal:
             # No bound or difference of values is known better than their rounding.
             lower = value - own_gap - rounding * (abs(value) + own_gap)
             self.lower[member] = max(self.lower[member], lower)
-            # Of values that differ by rounding only, the latest has the better proof.
-            if value <= self.value[member] + 1e-15 * abs(value):
-                self.value[member] = value
+            # Of values that differ by rounding only, the latest has the better proof,
+            # unless it is known to fewer digits: classes may have drifted together.
+            known = self.value[member] * (1 + self.rounding[member])
+            if value * (1 + rounding) <= known + 1e-15 * abs(value):
+                self.value[member], self.rounding[member] = value, rounding
                 self.coef[member] = point.coef[position, ...]
                 if point.held_out is not None:
                     self.held_out[member] = to_numpy(point.held_out[position, :])
-            floor = rounding * abs(self.value[member])
+            floor = self.rounding[member] * abs(self.value[member])
             gap = max(self.value[member] - self.lower[member], floor)
             self.gap[member] = gap
             self._count_idle(member, gap, float(slopes[position].max()), floor)
