@@ -164,6 +164,21 @@ def test_a_fit_of_float32_makes_no_copy_of_it(image_files, layout, solver):
     assert peak_megabytes(LOAD + body + FIT.format(2, solver), *image_files) < 130
 
 
+@pytest.mark.slow
+def test_a_search_takes_a_fifth_of_x_beside_it(image_files):
+    # 1.1 GB; each fold's rows would take 0.9.
+    body = """
+    import warnings
+    from softreg import SoftmaxRegressionCV
+
+    X, y = np.tile(X, (3, 1)).astype(float), np.tile(y, 3)
+    SoftmaxRegressionCV(Cs=2, cv=2).fit(X[:1000, :5], y[:1000])
+    model = SoftmaxRegressionCV(Cs=[1e-2, 1], max_iter=2, n_jobs=2)
+    call = lambda: model.fit(X, y)
+    """
+    assert peak_megabytes(LOAD + textwrap.dedent(body), *image_files) < 225
+
+
 @pytest.mark.parametrize("solver", ["lbfgs", "newton-cg"])
 def test_a_fit_of_a_memory_map_makes_no_copy_of_it(mapped_files, solver):
     # 160 MB of float64.
