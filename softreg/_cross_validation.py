@@ -16,7 +16,13 @@ from sklearn.utils.metadata_routing import (
 )
 
 from softreg._data import Ingested, ingest
-from softreg._folds import Split, batches_of, known_rows, row_numbers
+from softreg._folds import (
+    Split,
+    batches_of,
+    known_rows,
+    least_log_proba,
+    row_numbers,
+)
 from softreg._losses import Loss, loss_of
 from softreg._parameters import (
     advising,
@@ -26,6 +32,7 @@ from softreg._parameters import (
     refusal,
     solver_of,
 )
+from softreg._path import decays_of
 from softreg._prediction import LinearSoftmaxMixin
 from softreg._problem import row_space_pays
 from softreg._search import Routed, Search, chosen_index, judge_of
@@ -97,8 +104,9 @@ class SoftmaxRegressionCV(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator):
     max_iter : int, default=1000
         Most iterations of the solver.
     warm_start : bool, default=False
-        Start from the last solution. Where the classes changed, those that stayed keep
-        their coefficients.
+        Start each fit from the last `coefs_paths_` where that is better than the path's
+        own start. Only where classes, number of folds and number of values of C are
+        those of the last fit, and no fold lacks a class.
     device : {None, "cpu"}, default=None
         Where to compute; None is where X lives.
     n_jobs : int, default=None
@@ -263,6 +271,7 @@ class SoftmaxRegressionCV(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator):
         estimator = SoftmaxRegression(**self._shared())
         routed = self._routed(sample_weight, params)
         data = ingest(estimator, X, y, sample_weight)
+        decays_of(values, data.weight.sum())
         self._check_scoring(data)
         splits = self._splits(X, y, routed.split, data)
         judge = judge_of(self.scoring, routed.score, X, y, estimator, data, splits)
@@ -312,11 +321,11 @@ class SoftmaxRegressionCV(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator):
     def _splits(
         self, X: Any, y: Any, params: dict[str, Any], data: Ingested
     ) -> list[Split]:
-        cv = check_cv(self.cv, y, classifier=True)
         with advising(
             "cv must be None, an integer, a splitter that these rows suffice for, or "
             "a list of pairs (train, test) of row numbers."
         ):
+            cv = check_cv(self.cv, y, classifier=True)
             found = list(cv.split(X, y, **params))
         splits = row_numbers(found, len(data.weight))
         if self.selection == "1se" and len(splits) < 2:
@@ -346,6 +355,7 @@ class SoftmaxRegressionCV(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator):
         decay = 1 / (float(search.values[chosen]) * float(data.weight.sum()))
         mean, l2 = search.mean_coef(chosen), np.array([decay])
         if not self.refit:
+            search.check_classes()
             solution = evaluated(data.problem, l2, mean, data.dtype)
             done = np.array([search.converged[:, chosen].all()])
             solution = solution._replace(converged=done, solver=search.solver)
@@ -373,8 +383,8 @@ class SoftmaxRegressionCV(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator):
         ----------
         X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
             Data.
-        y : array-like of shape (n_samples,)
-            Labels.
+        y : array-like of shape (n_samples,) or (n_samples, n_classes)
+            Labels; soft targets with `scoring="neg_log_loss"`.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows.
         **score_params
@@ -385,14 +395,20 @@ class SoftmaxRegressionCV(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator):
         score : float
             Accuracy where `scoring` is None.
         """
-        if self.scoring is None:
+        if self.scoring is None and not score_params:
             return super().score(X, y, sample_weight)
+        if self.scoring == "neg_log_loss" and np.ndim(y) == 2 and np.shape(y)[1] > 1:
+            low = least_log_proba(self.coef_.dtype)
+            log_proba = np.clip(self.predict_log_proba(X), low, None)
+            of_rows = (np.asarray(y) * log_proba).sum(axis=1)
+            return float(np.average(of_rows, weights=sample_weight))
         if sample_weight is not None:
             score_params["sample_weight"] = sample_weight
         if get_config()["enable_metadata_routing"]:
             routed = process_routing(self, "score", **score_params)
             score_params = routed["scorer"]["score"]
-        return check_scoring(self, self.scoring)(self, X, y, **score_params)
+        scorer = check_scoring(self, self.scoring or "accuracy")
+        return scorer(self, X, y, **score_params)
 
     def get_metadata_routing(self) -> MetadataRouter:
         """Return what metadata goes where: to the fit, the splitter and the scorer.

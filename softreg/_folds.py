@@ -70,6 +70,11 @@ class Batch(NamedTuple):
         return wide
 
 
+def least_log_proba(dtype: Any) -> float:
+    """Return the logarithm of the least probability, as `sklearn.metrics.log_loss`."""
+    return float(np.log(np.finfo(dtype).eps))
+
+
 def known_rows(y: Any, data: Ingested) -> np.ndarray:
     """Return which rows have a class, rather than one all of whose rows weigh 0."""
     if isinstance(data.problem.targets, SoftTargets):
@@ -92,10 +97,12 @@ def row_numbers(splits: Sequence[Any], n_rows: int) -> list[Split]:
                 rows[part if part.size else part.astype(np.intp)]
                 for part in map(np.asarray, split)
             )
+            if train.ndim != 1 or test.ndim != 1:
+                raise ValueError(f"shapes {train.shape} and {test.shape}")
         except (IndexError, ValueError, TypeError) as error:
             raise ValueError(
-                f"Fold {fold} of cv must be a pair (train, test) of row numbers below "
-                f"{n_rows}, got {split!r}: {error}. They count the rows of X from 0."
+                f"Fold {fold} of cv must be a pair (train, test) of vectors of row "
+                f"numbers below {n_rows}, got another: {error}. They count from 0."
             ) from error
         if not len(test):
             raise ValueError(
@@ -238,6 +245,6 @@ def _batch(
             loss=loss_of(estimator.loss, len(classes)),
             parametrisation=Parametrisation(len(classes), temperature),
         )
-    floor = float(np.log(np.finfo(data.dtype).eps))
-    problem = replace(problem, weight=weights, held_out=HeldOut(held_out, floor))
+    judged = HeldOut(held_out, least_log_proba(data.dtype))
+    problem = replace(problem, weight=weights, held_out=judged)
     return Batch(folds, classes, problem, total, lost)

@@ -109,7 +109,7 @@ def softmax_path(
     estimator = SoftmaxRegression(**params)
     data = ingest(estimator, X, y, sample_weight)
     order = np.argsort(values, kind="stable")
-    decays = 1 / (values * data.weight.sum())
+    decays = decays_of(values, data.weight.sum())
     fits: list[Any] = [None] * len(values)
     stopped = Stopped(estimator, len(values))
     path = solve_path(
@@ -136,6 +136,18 @@ def softmax_path(
     )
 
 
+def decays_of(C: Any, total: Any) -> Any:
+    """Return lambda at C for weights of this sum; refuse what underflows."""
+    with np.errstate(all="ignore"):
+        decays = 1 / (C * total)
+    if not np.isfinite(decays).all():
+        raise ValueError(
+            "Cs times the sum of weights must not underflow, got C="
+            f"{np.min(C):g} and {np.min(total):g}. Use larger values of C."
+        )
+    return decays
+
+
 class Stopped:
     """The fits of a search that stopped before tol, for one warning."""
 
@@ -152,7 +164,7 @@ class Stopped:
     ) -> None:
         """Take note of the fits of a batch that stopped early."""
         for member, (decay, name) in enumerate(zip(decays, names, strict=True)):
-            reached = float(solution.reached[member])
+            reached = float(np.nan_to_num(solution.reached[member], nan=np.inf))
             if solution.converged[member]:
                 continue
             self._count += 1

@@ -10,12 +10,12 @@ import scipy.sparse
 from sklearn.metrics import check_scoring
 
 from softreg._data import Ingested
-from softreg._folds import Batch, Split
+from softreg._folds import Batch, Split, known_rows, least_log_proba
 from softreg._labels import row_weights
 from softreg._losses import TopK
-from softreg._parameters import solver_of
-from softreg._path import Stopped
-from softreg._softmax import SoftmaxRegression, linear_attributes
+from softreg._parameters import is_real, solver_of
+from softreg._path import Stopped, decays_of
+from softreg._softmax import SoftmaxRegression, attributes_of, linear_attributes
 from softreg._solve import Solution, solve_path
 
 # Scores that every evaluation sums: their column of `Solution.held_out`.
@@ -62,6 +62,9 @@ def judge_of(
     scorer = check_scoring(estimator, "accuracy" if scoring is None else scoring)
     labels, n_rows = np.asarray(y), len(data.weight)
     framed = hasattr(X, "iloc")
+    weight = row_weights(params.get("sample_weight"), n_rows)
+    if is_real(params.get("sample_weight")):
+        params = {**params, "sample_weight": weight}
 
     def score(fold: int, member: SoftmaxRegression) -> float:
         test = splits[fold][1]
@@ -72,11 +75,23 @@ def judge_of(
         extra = {k: rows_at(v, test, n_rows) for k, v in params.items()}
         return float(scorer(member, rows, labels[test], **extra))
 
+    known = known_rows(y, data)
+
+    def log_loss(fold: int, member: SoftmaxRegression) -> float:
+        """Return the mean log-probability, as evaluations sum it."""
+        test, low = splits[fold][1], least_log_proba(data.dtype)
+        member.__dict__.pop("feature_names_in_", None)
+        log_proba = member.predict_log_proba(data.problem.X[test]).T[None, ...]
+        log_proba = np.clip(log_proba, low, np.log1p(-np.exp(low)))
+        of_rows = data.problem.targets.plain().at(test).inner(log_proba)[0]
+        of_rows = np.where(known[test], of_rows, low)
+        return float(np.average(of_rows, weights=weight[test]))
+
     named = scoring is None or isinstance(scoring, str)
     summed = named and scoring in SUMMED and set(params) <= {"sample_weight"}
     # The smooth relatives that a top-k loss is solved by have other probabilities.
-    summed = summed and not isinstance(data.problem.loss, TopK)
-    weight = row_weights(params.get("sample_weight"), n_rows)
+    if summed and isinstance(data.problem.loss, TopK):
+        return Judge(None, weight, score if SUMMED[scoring] == 0 else log_loss)
     return Judge(SUMMED[scoring] if summed else None, weight, score)
 
 
@@ -117,9 +132,10 @@ class Search:
         `starts` (folds, Cs, k, P) are points to start from where they are better.
         """
         estimator, order = self.estimator, np.argsort(self.values, kind="stable")
+        decays = [decays_of(self.values[index], batch.total) for index in order]
         path = solve_path(
             batch.problem,
-            [1 / (self.values[index] * batch.total) for index in order],
+            decays,
             solver_of(estimator),
             tol=estimator.tol,
             max_iter=estimator.max_iter,
@@ -146,7 +162,7 @@ class Search:
         self.solver = solution.solver
         at_C = f"C={self.values[index]:g}"
         names = [f"{at_C} in fold {fold}" for fold in batch.folds]
-        decays = 1 / (self.values[index] * batch.total)
+        decays = decays_of(self.values[index], batch.total)
         self.stopped.note(self.data, solution, decays.tolist(), names)
 
     def _score(
@@ -160,14 +176,20 @@ class Search:
                 scores = scores + batch.lost * batch.problem.held_out.least_log_proba
             self.scores[batch.folds, index] = scores
             return
-        for fold in batch.folds:
-            self.scores[fold, index] = self._asked(fold, index, judge)
+        for position, fold in enumerate(batch.folds):
+            decay = float(decays_of(self.values[index], batch.total[position]))
+            fitted = attributes_of(self.data, solution, decay, position)
+            # A class that the fold lacks has a row too.
+            fitted |= linear_attributes(self.data, self.coefs[fold, index])
+            self.scores[fold, index] = self._asked(fold, index, judge, fitted)
 
-    def _asked(self, fold: int, index: int, judge: Judge) -> float:
+    def _asked(
+        self, fold: int, index: int, judge: Judge, fitted: dict[str, Any]
+    ) -> float:
         """Return the scorer's score of one fit."""
         member = SoftmaxRegression(**self.estimator.get_params())
-        coef = self.coefs[fold, index]
-        member.__dict__.update(linear_attributes(self.data, coef))
+        member.C = float(self.values[index])
+        member.__dict__.update(fitted)
         where = f"on fold {fold} at C={self.values[index]:g}"
         advice = "Use a scorer that this estimator and these rows suffice for."
         try:
@@ -189,6 +211,15 @@ class Search:
             f"{gaps.max():.2e}",
             flush=True,
         )
+
+    def check_classes(self) -> None:
+        """Raise where a class is in the training rows of no fold."""
+        missing = ~np.isfinite(self.coefs[:, 0, :, -1]).any(axis=0)
+        if missing.any():
+            raise ValueError(
+                "refit=False needs every class in the training rows of some fold, got "
+                f"none with {self.data.classes[missing].tolist()}. Use refit=True."
+            )
 
     def mean_coef(self, index: int) -> np.ndarray:
         """Return the mean coefficients (1, k, P) of the folds at one C.

@@ -309,6 +309,29 @@ def test_soft_targets_may_lack_a_class_in_a_fold():
     assert model.scores_[0, 1] == pytest.approx(expected)
 
 
+def test_no_fold_may_lack_a_class_that_is_averaged():
+    splits = [(np.flatnonzero(Y_IRIS != 0), np.arange(150))]
+    with pytest.raises(ValueError, match=r"every class .* got none with \[0\]"):
+        SoftmaxRegressionCV(CS, cv=splits, refit=False).fit(X_IRIS, Y_IRIS)
+    assert SoftmaxRegressionCV(CS, cv=splits).fit(X_IRIS, Y_IRIS).score(X_IRIS, Y_IRIS)
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_top_k_is_scored_by_its_own_probabilities(soft):
+    X = X_IRIS
+    rng = np.random.default_rng(0)
+    y = rng.dirichlet(np.ones(3), 150) if soft else Y_IRIS
+    splits = [(np.arange(0, 150, 2), np.arange(1, 100, 2))]
+    model = SoftmaxRegressionCV([0.1], cv=splits, scoring="neg_log_loss", loss="topk-2")
+    model.fit(X, y)
+    single = SoftmaxRegression(0.1, loss="topk-2").fit(X[::2], y[::2])
+    tiny = np.finfo(float).eps
+    proba = np.clip(single.predict_proba(X[1:100:2]), tiny, 1 - tiny)
+    rows = y[1:100:2] if soft else np.eye(3)[y[1:100:2]]
+    expected = (rows * np.log(proba)).sum(axis=1).mean()
+    assert model.scores_[0, 0] == pytest.approx(expected, rel=0.02)
+
+
 def test_rows_of_a_class_that_weighs_nothing_count_as_wrong():
     X, y = load_iris(return_X_y=True)
     model = SoftmaxRegressionCV([1.0], class_weight={2: 0.0}, tol=1e-9).fit(X, y)
@@ -399,6 +422,7 @@ def test_choice_is_that_of_scikit_learn():
 def test_weights_count_in_the_scores_too():
     X, y = load_iris(return_X_y=True)
     weight = np.random.default_rng(0).exponential(size=150)
+    SoftmaxRegressionCV([1.0], scoring="f1_macro").fit(X, y, 2.0)
     for scoring in (None, "neg_log_loss", "balanced_accuracy"):
         model = SoftmaxRegressionCV([1.0], scoring=scoring, tol=1e-9).fit(X, y, weight)
         scorer = get_scorer(scoring or "accuracy")
@@ -442,6 +466,26 @@ def test_score_uses_the_scoring():
 
 
 # -- kinds of input --------------------------------------------------------------------
+
+
+def test_a_scorer_sees_the_fit_it_scores():
+    def scorer(estimator, X, y):
+        assert estimator.n_iter_ >= 0
+        assert estimator.optimality_gap_ <= 1e-4 * estimator.objective_
+        return estimator.C
+
+    model = SoftmaxRegressionCV(CS, scoring=scorer, cv=2).fit(X_IRIS, Y_IRIS)
+    np.testing.assert_array_equal(model.scores_, [CS, CS])
+
+
+def test_score_takes_soft_targets_by_their_cross_entropy():
+    X, _ = data_of("soft")
+    weight = np.random.default_rng(0).exponential(size=178)
+    model = SoftmaxRegressionCV([1.0], scoring="neg_log_loss").fit(X, SOFT)
+    expected = np.average(
+        (SOFT * model.predict_log_proba(X)).sum(axis=1), weights=weight
+    )
+    assert model.score(X, SOFT, weight) == pytest.approx(expected)
 
 
 def test_frames_and_labels_of_strings():
@@ -599,6 +643,10 @@ BAD = {
     "selection": ({"selection": "worst"}, ValueError, "selection must be one of"),
     "1se of one": ({"selection": "1se", "cv": [(np.arange(0, 150, 2), [1, 3])]},
                    ValueError, "at least two folds"),
+    "underflow": ({"Cs": [5e-324]}, ValueError, "underflow, got C=4.94066e-324"),
+    "columns": ({"cv": [(np.eye(9, dtype=int), [1])]}, ValueError, "Fold 0 .* shapes"),
+    "a number": ({"cv": [(np.arange(100), 5)]}, ValueError, "Fold 0 .* shapes"),
+    "one fold": ({"cv": 1}, ValueError, "(?s)k-fold.*cv must be None, an integer"),
     "refit": ({"refit": 1}, ValueError, "refit must be True or False"),
     "loss": ({"loss": "hinge"}, ValueError, "loss must be one of"),
     "top-k": ({"loss": "topk-3", "cv": [(np.arange(100), [1, 3])]}, ValueError,
