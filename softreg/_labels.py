@@ -87,7 +87,8 @@ def coded(
         labels = check_array(labels, ensure_2d=False, dtype=None, input_name="y")
         check_classification_targets(labels)
         classes, codes = np.unique(labels, return_inverse=True)
-    weight = weight * class_weights(class_weight, classes, codes, weight)[codes]
+    if class_weight is not None:
+        weight = weight * class_weights(class_weight, classes, codes, weight)[codes]
     _check_weights(weight, "sample_weight times class_weight")
     present = np.bincount(codes, weight, minlength=len(classes)) > 0
     # A weight of 0 removes a row, and with all its rows a class.
@@ -107,8 +108,6 @@ def class_weights(
     class_weight: Any, classes: np.ndarray, codes: np.ndarray, weight: np.ndarray
 ) -> np.ndarray:
     """Return a weight for each class; "balanced" counts by sample weight."""
-    if class_weight is None:
-        return np.ones(len(classes))
     if isinstance(class_weight, str):
         mass = np.bincount(codes, weight, minlength=len(classes))
         present = mass > 0

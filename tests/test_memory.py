@@ -197,7 +197,8 @@ def test_prediction_from_a_memory_map_makes_no_copy_of_it(mapped_files):
 @pytest.mark.slow
 @pytest.mark.parametrize("solver", ["lbfgs", "newton-cg"])
 def test_a_fit_of_a_sparse_matrix_makes_no_copy_of_it(solver):
-    # 120 MB; weights, codes and the like are four vectors of 8 MB, scores two of 24.
+    # 120 MB; weights, shares, codes and rows' ends are four vectors of 8 MB, scores and
+    # probabilities of two points four of 16.
     assert peak_megabytes(SPARSE + FIT.format(5, solver)) < 110
 
 
