@@ -16,6 +16,9 @@ from softreg._solve import Solver
 from softreg._threads import SINGLE_BLAS_THREAD
 from softreg.solvers import SOLVERS
 
+# More values of C than anyone searches: a slip, that would fill the memory.
+MAX_CS = 10_000
+
 
 class Range(NamedTuple):
     """An interval that a real or whole parameter must lie in."""
@@ -113,8 +116,8 @@ def grid_of(Cs: Any) -> np.ndarray:
     """Return the values of C of a grid: an integer is so many from 1e-4 to 1e4."""
     hint = "An integer takes so many values from 1e-4 to 1e4, evenly in the logarithm."
     if is_whole(Cs):
-        if Cs < 1:
-            raise ValueError(f"Cs must be at least 1, got {Cs}. {hint}")
+        if not 1 <= Cs <= MAX_CS:
+            raise ValueError(f"Cs must be from 1 to {MAX_CS}, got {Cs}. {hint}")
         return np.logspace(-4, 4, int(Cs))
     try:
         values = np.asarray(Cs, dtype=np.float64)

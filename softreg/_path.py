@@ -99,7 +99,9 @@ def softmax_path(
     >>> bool((path.optimality_gaps <= 1e-4 * path.objectives).all())
     True
     """
-    refused = sorted({"C", "weight_decay", "warm_start"} & set(params))
+    own = {"C", "weight_decay", "warm_start"}
+    known = SoftmaxRegression().get_params().keys() - own
+    refused = sorted(params.keys() - known)
     if refused:
         raise TypeError(
             f"softmax_path takes the parameters of SoftmaxRegression but C, "

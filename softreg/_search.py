@@ -191,7 +191,10 @@ class Search:
         member.C = float(self.values[index])
         member.__dict__.update(fitted)
         where = f"on fold {fold} at C={self.values[index]:g}"
-        advice = "Use a scorer that this estimator and these rows suffice for."
+        advice = (
+            "Use a scorer that this estimator and these rows suffice for, and that "
+            "takes sample_weight where fit got one."
+        )
         try:
             score = judge.score(fold, member)
         except Exception as error:  # a scorer may raise anything

@@ -617,7 +617,8 @@ X_IRIS, Y_IRIS = load_iris(return_X_y=True)
 ONE_CLASS = [(np.arange(50, 150), np.arange(50)), (np.arange(50), np.arange(50, 150))]
 BAD = {
     "no C": ({"Cs": []}, ValueError, r"Cs must be an integer or a list of one or more"),
-    "no grid": ({"Cs": 0}, ValueError, "Cs must be at least 1, got 0"),
+    "no grid": ({"Cs": 0}, ValueError, "Cs must be from 1 to 10000, got 0"),
+    "an endless grid": ({"Cs": 10**12}, ValueError, "Cs must be from 1 to 10000"),
     "zero": ({"Cs": [1, 0.0]}, ValueError, r"Cs must be finite .* got \[0.0\]"),
     "negative": ({"Cs": [-1]}, ValueError, r"got \[-1.0\]"),
     "infinite": ({"Cs": [1, np.inf]}, ValueError, r"finite and above 0, got \[inf\]"),
@@ -664,6 +665,14 @@ def test_bad_input_is_refused_and_leaves_no_trace(name):
         model.fit(X_IRIS, Y_IRIS)
     model.set_params(**SoftmaxRegressionCV(CS, cv=3).get_params())
     assert model.__dict__ == before
+
+
+def test_a_scorer_without_weights_is_named_as_the_cause():
+    def plain(estimator, X, y):
+        return estimator.score(X, y)
+
+    with pytest.raises(ValueError, match="(?s)on fold 0 .*takes sample_weight where"):
+        SoftmaxRegressionCV([1.0], scoring=plain).fit(X_IRIS, Y_IRIS, np.ones(150))
 
 
 def test_weights_and_metadata_that_do_not_fit_are_refused():
@@ -716,11 +725,9 @@ def test_the_path_takes_weights_and_parameters():
 
 def test_bad_input_to_the_path():
     X, y = X_IRIS, Y_IRIS
-    for name in ("C", "weight_decay", "warm_start"):
+    for name in ("C", "weight_decay", "warm_start", "gamma"):
         with pytest.raises(TypeError, match=f"got \\['{name}'\\]. Pass the values"):
             softmax_path(X, y, **{name: 1})
-    with pytest.raises(TypeError, match="gamma"):
-        softmax_path(X, y, gamma=1)
     with pytest.raises(ValueError, match="Cs must be finite"):
         softmax_path(X, y, Cs=[-1])
     with pytest.warns(
