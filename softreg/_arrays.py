@@ -6,7 +6,7 @@ Everything else computes in the namespace that `namespace` returns.
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import array_api_compat
 import array_api_compat.numpy as compat_numpy
@@ -24,8 +24,48 @@ def namespace(*arrays: Array) -> Any:
     # The check of array-api-compat takes a fifth of a small fit.
     if isinstance(arrays[0], np.ndarray):
         return compat_numpy
-    dense = [a for a in arrays if not scipy.sparse.issparse(a)]
+    dense = [stored_values(a) for a in arrays if not scipy.sparse.issparse(a)]
     return array_api_compat.array_namespace(*dense) if dense else compat_numpy
+
+
+def is_sparse(values: Any) -> bool:
+    """Return whether this is a sparse matrix or array of SciPy or CuPy."""
+    return bool(scipy.sparse.issparse(values) or _is_cupy_sparse(values))
+
+
+def _is_cupy_sparse(values: Any) -> bool:
+    return type(values).__module__.startswith("cupyx.scipy.sparse")
+
+
+def stored_values(values: Array) -> Array:
+    """Return the stored entries of a sparse matrix of CuPy, else the array itself."""
+    return values.data if _is_cupy_sparse(values) else values
+
+
+def is_foreign(values: Any) -> bool:
+    """Return whether this is an array that is computed with in another library.
+
+    CuPy's, torch's, and any other of the standard whose arrays can be written to; lazy
+    and immutable ones are not.
+    """
+    if isinstance(values, np.ndarray | np.generic) or scipy.sparse.issparse(values):
+        return False
+    values = stored_values(values)
+    return (
+        array_api_compat.is_array_api_obj(values)
+        and array_api_compat.is_writeable_array(values)
+        and not array_api_compat.is_lazy_array(values)
+        and not array_api_compat.is_pydata_sparse_array(values)
+    )
+
+
+def place_of(values: Array) -> str:
+    """Return the name of an array's library, and of its device."""
+    if not is_foreign(values):
+        return "numpy"
+    values = stored_values(values)
+    library = namespace(values).__name__.removeprefix("array_api_compat.")
+    return f"{library} on {array_api_compat.device(values)}"
 
 
 def to_numpy(array: Array) -> np.ndarray:
@@ -36,15 +76,64 @@ def to_numpy(array: Array) -> np.ndarray:
         return array.get()
     if array_api_compat.is_torch_array(array):
         return array.detach().cpu().numpy()
+    xp = getattr(array, "__array_namespace__", lambda: None)()
+    if xp is not None and array_api_compat.is_array_api_strict_namespace(xp):
+        array = xp.asarray(array, device=xp.Device("CPU_DEVICE"))
     return np.asarray(array)
 
 
-def like(values: np.ndarray, reference: Array) -> Array:
-    """Return NumPy values as an array of the reference's library and device."""
+def on_host(values: Any) -> Any:
+    """Return arrays of another library as NumPy arrays, anything else as it is."""
+    return to_numpy(values) if is_foreign(values) else values
+
+
+def like(values: Array, reference: Array) -> Array:
+    """Return values as an array of the reference's library and device."""
     if isinstance(reference, np.ndarray):
+        return to_numpy(values)
+    if place_of(values) == place_of(reference):
         return values
     xp = array_api_compat.array_namespace(reference)
-    return xp.asarray(values, device=array_api_compat.device(reference))
+    return xp.asarray(to_numpy(values), device=array_api_compat.device(reference))
+
+
+def is_on_gpu(array: Array) -> bool:
+    """Return whether an array lies in a GPU's memory."""
+    if isinstance(array, np.ndarray):
+        return False
+    if array_api_compat.is_cupy_array(array):
+        return True
+    return array_api_compat.is_torch_array(array) and array.device.type == "cuda"
+
+
+def is_cupy(array: Array) -> bool:
+    """Return whether this is an array of CuPy."""
+    return array_api_compat.is_cupy_array(array)
+
+
+def free_gpu_bytes(array: Array) -> int:
+    """Return how much memory is free on the GPU of an array."""
+    if array_api_compat.is_torch_array(array):
+        import torch
+
+        idle = torch.cuda.memory_reserved(array.device)
+        idle -= torch.cuda.memory_allocated(array.device)
+        return int(torch.cuda.mem_get_info(array.device)[0] + idle)
+    import cupy
+
+    with array.device:
+        idle = cupy.get_default_memory_pool().free_bytes()
+        return int(cupy.cuda.Device().mem_info[0] + idle)
+
+
+def detached(array: Array) -> Array:
+    """Return the array without what torch records for its gradients."""
+    return array.detach() if array_api_compat.is_torch_array(array) else array
+
+
+def dtype_name(array: Array) -> str:
+    """Return the name of the dtype, as NumPy spells it."""
+    return str(array.dtype).rpartition(".")[2]
 
 
 def zeros(shape: tuple[int, ...], reference: Array) -> Array:
@@ -205,6 +294,27 @@ def add_along_classes(hessian: Array, own: Array, common: Array) -> Array:
     return hessian + namespace(hessian).reshape(total, hessian.shape)
 
 
+def repeated(values: Array, counts: Array) -> Array:
+    """Return each value as many times over as its count says."""
+    if isinstance(values, np.ndarray):
+        return np.repeat(values, counts)
+    xp = namespace(values)
+    ends = xp.cumulative_sum(counts)
+    places = xp.arange(int(ends[-1]), device=array_api_compat.device(values))
+    return xp.take(values, xp.searchsorted(ends, places, side="right"))
+
+
+def stacked_rows(parts: list[Any]) -> Any:
+    """Return matrices, dense or CSR, one below the other."""
+    if scipy.sparse.issparse(parts[0]):
+        return scipy.sparse.vstack(parts, "csr")
+    if is_sparse(parts[0]):
+        import cupyx.scipy.sparse
+
+        return cupyx.scipy.sparse.vstack(parts, "csr")
+    return namespace(parts[0]).concat(parts, axis=0)
+
+
 def add_to_diagonal(matrix: Array, values: Array | float) -> Array:
     """Return a square matrix with values added to its diagonal."""
     if isinstance(matrix, np.ndarray):
@@ -214,51 +324,17 @@ def add_to_diagonal(matrix: Array, values: Array | float) -> Array:
     return matrix + identity(matrix.shape[0], matrix) * values
 
 
-class TriangularFactor(NamedTuple):
-    """Cholesky factor of `diag(scale)^-1 (L L') diag(scale)^-1`, about a given matrix.
-
-    `scale` brings the matrix to unit diagonal first, so that columns in units far
-    apart do not drown each other.
-    """
-
-    lower: Array
-    scale: Array
-
-    def solve(self, vectors: Array) -> Array:
-        """Return `matrix^-1 vectors`; vectors (m, r)."""
-        return self.unwhiten(self.whiten(vectors))
-
-    def whiten(self, vectors: Array) -> Array:
-        """Return `L^-1 diag(scale) vectors`, a square root of `solve`."""
-        return _solve_lower(self.lower, self.scale[:, None] * vectors, transposed=False)
-
-    def unwhiten(self, vectors: Array) -> Array:
-        """Return `diag(scale) L^-T vectors`, the transpose of `whiten`."""
-        solved = _solve_lower(self.lower, vectors, transposed=True)
-        return self.scale[:, None] * solved
+def eigenvectors(matrix: Array) -> tuple[Array, Array]:
+    """Return the ascending eigenvalues and eigenvectors of a symmetric matrix."""
+    if isinstance(matrix, np.ndarray):
+        # SciPy's takes less memory than NumPy's.
+        values, vectors = scipy.linalg.eigh(matrix, check_finite=False)
+        return values, vectors
+    values, vectors = namespace(matrix).linalg.eigh(matrix)
+    return values, vectors
 
 
-def factorise(matrix: Array) -> TriangularFactor:
-    """Return the equilibrated Cholesky factor of a positive semi-definite matrix.
-
-    A singular matrix is lifted by the smallest power of ten times the identity (in
-    unit-diagonal scale) that lets the factorisation through.
-    """
-    xp = array_api_compat.array_namespace(matrix)
-    diagonal = xp.linalg.diagonal(matrix)
-    safe = xp.where(diagonal > 0, diagonal, xp.ones_like(diagonal))
-    scale = 1 / xp.sqrt(safe)
-    unit = matrix * scale[:, None]
-    unit *= scale
-    lift = 16 * float(xp.finfo(matrix.dtype).eps)
-    while True:
-        lower = _cholesky(add_to_diagonal(unit, lift))
-        if lower is not None:
-            return TriangularFactor(lower, scale)
-        lift *= 10
-
-
-def _cholesky(matrix: Array) -> Array | None:
+def cholesky(matrix: Array) -> Array | None:
     """Return the lower factor, or None where the matrix is not positive definite.
 
     The matrix is overwritten where the library can.
@@ -281,7 +357,8 @@ def _cholesky(matrix: Array) -> Array | None:
     return lower if bool(xp.all(xp.isfinite(lower))) else None
 
 
-def _solve_lower(lower: Array, vectors: Array, *, transposed: bool) -> Array:
+def solve_lower(lower: Array, vectors: Array, *, transposed: bool) -> Array:
+    """Return `L^-1 vectors`, or `L^-T vectors`, of a lower triangular matrix."""
     if isinstance(lower, np.ndarray):
         return scipy.linalg.solve_triangular(
             lower, vectors, lower=True, trans=int(transposed), check_finite=False

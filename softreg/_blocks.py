@@ -27,6 +27,12 @@ Kernel = Callable[..., tuple[Sums, object]]
 BLOCK_BYTES = 1 << 22
 SPARSE_BLOCK_ENTRIES = 1 << 18
 MAX_BLOCK_ROWS = 3 << 12
+# On a GPU a block's launches must be few beside its work.
+GPU_BLOCK_BYTES = 1 << 28
+# Scores and probabilities are kept beside their rows up to this size, else recomputed.
+KEPT_BYTES = 1 << 26
+# Of a GPU's free memory, the share that they may take there.
+KEPT_SHARE = 0.25
 # From so many rows on there are at least two blocks.
 MIN_SPLIT_ROWS = 1 << 12
 # Partial sums are held once a lane: fewer lanes where a sum is large.
@@ -81,15 +87,25 @@ class Engine:
     """Threads for the blocks of one fit, and the count of reads of X.
 
     Inside the context BLAS is held to one thread in this process; the blocks run side
-    by side instead, and the sums do not depend on how many do.
+    by side instead, and the sums do not depend on how many do. With `n_threads=0` the
+    blocks run one by one, each on the threads or the GPU that their library uses.
+
+    Parameters
+    ----------
+    n_threads : int
+    kept_bytes : int or None
+        Most that scores and probabilities may take beside their rows.
     """
 
-    def __init__(self, n_threads: int = 1) -> None:
+    def __init__(self, n_threads: int = 1, kept_bytes: int | None = None) -> None:
         self.n_threads = n_threads
+        self.kept_bytes = KEPT_BYTES if kept_bytes is None else kept_bytes
         self.passes = 0.0
         self._pool: ThreadPoolExecutor | None = None
 
     def __enter__(self) -> Engine:
+        if self.n_threads == 0:
+            return self
         keep_freed_memory()
         SINGLE_BLAS_THREAD.__enter__()
         if self.n_threads > 1:
@@ -102,6 +118,8 @@ class Engine:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self.n_threads == 0:
+            return
         SINGLE_BLAS_THREAD.__exit__(kind, error, trace)
         if self._pool is not None:
             self._pool.shutdown()
@@ -254,6 +272,11 @@ def block_rows(n_features: int, n_classes: int, itemsize: int) -> int:
     """Return how many rows of a dense X make a block; from shapes only."""
     rows = BLOCK_BYTES // (itemsize * max(n_features, n_classes, 1))
     return max(64, min(MAX_BLOCK_ROWS, rows))
+
+
+def gpu_block_rows(n_features: int, n_scores: int, itemsize: int) -> int:
+    """Return how many rows make a block on a GPU; `n_scores` of all problems."""
+    return max(1024, GPU_BLOCK_BYTES // (itemsize * max(n_features, n_scores)))
 
 
 def sparse_block_rows(

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import scipy.sparse
 
-from softreg._data import LinearMap
 from softreg._prediction import LinearSoftmaxMixin
+from softreg._scores import LinearMap
 from softreg._trees import Tree
 
 PROBABILITIES = ("predict_log_proba", "predict_proba")

@@ -11,15 +11,18 @@ from __future__ import annotations
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import scipy.sparse
-import scipy.sparse.linalg
 
 from softreg._arrays import (
     Array,
     cast,
+    contiguous,
+    is_sparse,
     namespace,
     product,
     product_with_rows,
+    repeated,
+    stacked_rows,
+    zeros,
 )
 
 
@@ -188,13 +191,13 @@ class SparseDesign(NamedTuple):
     def operand(self, coef: Array) -> Operand:
         """Return the weights as (d, B K): the layout that SciPy's product reads."""
         dense = DenseDesign(self.X, self.dtype, self.has_intercept).operand(coef)
-        return dense._replace(matrix=np.ascontiguousarray(dense.matrix.T))
+        return dense._replace(matrix=contiguous(dense.matrix.T))
 
     def loaded(self) -> SparseDesign:
         """Cast the stored values."""
         if self.X.dtype == self.dtype:
             return self
-        return self._replace(X=csr_view(self.X, self.X.data.astype(self.dtype)))
+        return self._replace(X=csr_view(self.X, cast(self.X.data, self.dtype)))
 
     def forward(self, operand: Operand) -> Array:
         """Multiply by the rows."""
@@ -209,15 +212,18 @@ class SparseDesign(NamedTuple):
         flat = residual.reshape(-1, n_rows)
         n_features = self.X.shape[1]
         # Laid out class by class, as all else of the coefficients' size.
-        sums = np.empty((flat.shape[0], n_features + self.has_intercept))
+        sums = zeros((flat.shape[0], n_features + self.has_intercept), flat)
         sums[:, :n_features] = (self.X.T @ flat.T).T
         if self.has_intercept:
-            sums[:, n_features] = flat.sum(axis=1, dtype=np.float64)
+            xp = namespace(flat)
+            sums[:, n_features] = xp.sum(flat, axis=1, dtype=xp.float64)
         return sums.reshape(n_problems, n_classes, -1)
 
     def lengths(self) -> Array:
         """Return the norm of each row."""
-        return scipy.sparse.linalg.norm(self.X, axis=1)
+        xp = namespace(self.X.data)
+        ones = xp.ones(self.X.shape[1], dtype=self.X.dtype)
+        return xp.sqrt(self.X.multiply(self.X) @ ones)
 
     def standardised(self, centre: Array, scale: Array) -> Array:
         """Return the rows centred and scaled, dense."""
@@ -227,27 +233,34 @@ class SparseDesign(NamedTuple):
 
     def gram(self, weight: Array, centre: Array) -> Array:
         """Return the weighted Gram matrix; centring is a correction of rank two."""
-        rows = self.X.astype(np.float64, copy=False)
-        weighted = csr_view(rows, rows.data * np.repeat(weight, np.diff(rows.indptr)))
+        xp = namespace(weight)
+        rows = self._precise()
+        counts = rows.indptr[1:] - rows.indptr[:-1]
+        weighted = csr_view(rows, rows.data * repeated(weight, counts))
         gram = (rows.T @ weighted).toarray()
-        total = rows.T @ weight
-        gram -= np.outer(centre, total) + np.outer(total, centre)
-        gram += weight.sum() * np.outer(centre, centre)
+        total, mass = rows.T @ weight, xp.sum(weight)
+        gram -= centre[:, None] * total + total[:, None] * centre
+        gram += mass * centre[:, None] * centre
         if not self.has_intercept:
             return gram
-        return np.block(
-            [
-                [gram, (total - weight.sum() * centre)[:, None]],
-                [total - weight.sum() * centre, weight.sum()],
-            ]
-        )
+        shift = (total - mass * centre)[:, None]
+        last = xp.concat([shift.T, xp.reshape(mass, (1, 1))], axis=1)
+        return xp.concat([xp.concat([gram, shift], axis=1), last], axis=0)
 
     def squares(self, weight: Array, centre: Array) -> Array:
         """Return the weighted sums of squares of the centred columns."""
-        rows = self.X.astype(np.float64, copy=False)
+        xp = namespace(weight)
+        rows = self._precise()
+        total, mass = rows.T @ weight, xp.sum(weight)
         squares = rows.multiply(rows).T @ weight
-        squares += weight.sum() * centre**2 - 2 * centre * (rows.T @ weight)
-        return np.append(squares, weight.sum()) if self.has_intercept else squares
+        squares += mass * centre**2 - 2 * centre * total
+        if not self.has_intercept:
+            return squares
+        return xp.concat([squares, xp.reshape(mass, (1,))])
+
+    def _precise(self) -> Any:
+        """Return the rows with float64 values."""
+        return csr_view(self.X, cast(self.X.data, namespace(self.X.data).float64))
 
 
 class SampledDesign(NamedTuple):
@@ -265,16 +278,12 @@ class SampledDesign(NamedTuple):
 
     def loaded(self) -> Design:
         """Gather the rows, and cast them."""
-        if scipy.sparse.issparse(self.parts[0]):
-            rows = scipy.sparse.vstack([X[:: self.step] for X in self.parts], "csr")
-        else:
-            xp = namespace(self.parts[0])
-            rows = xp.concat([X[:: self.step, :] for X in self.parts], axis=0)
+        rows = stacked_rows([X[:: self.step, :] for X in self.parts])
         whole = design(rows, self.dtype, has_intercept=self.has_intercept)
         return whole.loaded()
 
 
-def csr_view(X: Any, data: np.ndarray) -> Any:
+def csr_view(X: Any, data: Array) -> Any:
     """Return a CSR matrix of X's class and structure with other values.
 
     Arrays are set on an empty matrix, since the constructor may narrow 64-bit indices.
@@ -295,12 +304,12 @@ def csr_rows(X: Any, start: int, stop: int) -> Any:
 
 def design(X: Any, dtype: Any, *, has_intercept: bool) -> Design:
     """Return the linear map of an array or a CSR matrix."""
-    kind = SparseDesign if scipy.sparse.issparse(X) else DenseDesign
+    kind = SparseDesign if is_sparse(X) else DenseDesign
     return kind(X, dtype, has_intercept)
 
 
 def rows_of(X: Any, start: int, stop: int) -> Any:
     """Return rows of an array or CSR matrix without copying."""
-    if scipy.sparse.issparse(X):
+    if is_sparse(X):
         return csr_rows(X, start, stop)
     return X[start:stop, :]

@@ -21,10 +21,11 @@ from sklearn.utils.validation import (
 )
 
 from softreg import _trees as trees
-from softreg._data import checked_rows, map_rows
 from softreg._descent import PROBABILITIES, all_leaves, best_leaves, nodes_of
 from softreg._labels import coded, row_weights
 from softreg._parameters import advising, is_whole, refusal
+from softreg._rows import checked_rows
+from softreg._scores import map_rows
 from softreg._softmax import SoftmaxRegression
 
 KINDS = ("cluster", "huffman", "balanced")

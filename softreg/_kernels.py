@@ -13,6 +13,7 @@ from softreg._arrays import (
     Array,
     cast,
     contiguous,
+    identity,
     inner_over_classes,
     namespace,
     one_hot,
@@ -181,7 +182,7 @@ def class_curvature(
     scaled = weighted(block, xp.asarray(curvature, copy=True))
     outer = (scaled / total) @ xp.matrix_transpose(curvature)
     diagonal = xp.sum(scaled, axis=2)
-    eye = xp.eye(curvature.shape[1], dtype=curvature.dtype)
+    eye = identity(curvature.shape[1], curvature)
     return (cast(eye * diagonal[:, None, :] - outer, xp.float64),), None
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from softreg import _kernels as kernels
-from softreg._arrays import Array, namespace, to_numpy
+from softreg._arrays import Array, identity, like, namespace, to_numpy
 from softreg._blocks import LocalBlocks, Sums
 from softreg._certificate import Moments, bound_of_squares, gap_free_intercept
 from softreg._curvature import Curvature
@@ -23,8 +23,6 @@ from softreg._losses import Loss, TopK
 from softreg._preconditioner import Preconditioner, Shared
 from softreg.solvers._loop import Line, Point, inner, largest_entry
 
-# Scores and probabilities are kept beside their rows up to this size, else recomputed.
-KEPT_BYTES = 1 << 26
 BALANCE_RIDGE = 1e-10
 # Problems whose penalties lie within this factor share one preconditioner.
 ALIKE = 2.0
@@ -193,7 +191,7 @@ class Objective:
         n_classes = self.parametrisation.n_classes
         # The common shift of the classes has no curvature, nor has a class that no row
         # is near: give them some.
-        eye = xp.eye(n_classes, dtype=xp.float64)
+        eye = identity(n_classes, coef)
         curvature = sums[0] + 1 / n_classes + BALANCE_RIDGE * eye
         excess = point.gradient[..., -1] * temperature
         if self.parametrisation.folded:
@@ -327,7 +325,7 @@ class Objective:
     def take(self, members: list[int]) -> Objective:
         """Return the same rows with fewer problems."""
         xp = namespace(self.l2)
-        index = xp.asarray(members)
+        index = like(np.asarray(members), self.l2)
         return replace(
             self,
             l2=xp.take(self.l2, index),
@@ -355,7 +353,7 @@ class Objective:
     def _may_keep(self, coef: Array) -> bool:
         itemsize = namespace(coef).finfo(self.blocks.dtype).bits // 8
         scores = coef.shape[0] * self.parametrisation.n_classes * self.n_rows
-        return 2 * itemsize * scores <= KEPT_BYTES
+        return 2 * itemsize * scores <= self.blocks.engine.kept_bytes
 
     def _operand(self, coef: Array) -> Operand:
         design: Rows = self.blocks.blocks[0].design

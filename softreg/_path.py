@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from softreg._arrays import Array, namespace
 from softreg._data import Ingested, ingest
 from softreg._parameters import grid_of, solver_of
 from softreg._softmax import (
@@ -41,8 +42,8 @@ class Path(NamedTuple):
     """
 
     Cs: np.ndarray
-    coefs: np.ndarray
-    intercepts: np.ndarray
+    coefs: Array
+    intercepts: Array
     objectives: np.ndarray
     optimality_gaps: np.ndarray
     n_iter: np.ndarray
@@ -128,10 +129,11 @@ def softmax_path(
         stopped.note(data, solution, [float(decays[index])], [f"C={values[index]:g}"])
     stopped.warn(stacklevel=3)
     linear = [linear_attributes(data, fit.coef[0, ...]) for fit in fits]
+    xp = namespace(linear[0]["coef_"])
     return Path(
         values,
-        np.stack([of["coef_"] for of in linear]),
-        np.stack([of["intercept_"] for of in linear]),
+        xp.stack([of["coef_"] for of in linear]),
+        xp.stack([of["intercept_"] for of in linear]),
         np.concatenate([fit.value for fit in fits]),
         np.concatenate([fit.gap for fit in fits]),
         np.concatenate([fit.n_iter for fit in fits]),

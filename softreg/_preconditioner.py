@@ -17,12 +17,12 @@ from typing import NamedTuple, Protocol
 
 from softreg._arrays import (
     Array,
-    TriangularFactor,
     add_along_classes,
     add_to_diagonal,
-    factorise,
+    identity,
     namespace,
 )
+from softreg._factors import DiagonalFactor, Factor, factorise
 
 
 class Standardisation(NamedTuple):
@@ -69,27 +69,6 @@ class Preconditioner(Protocol):
 
     def take(self, members: list[int]) -> Preconditioner:
         """Return that of fewer problems."""
-
-
-class DiagonalFactor(NamedTuple):
-    """A diagonal matrix, with the methods of `TriangularFactor`."""
-
-    root: Array
-
-    def solve(self, vectors: Array) -> Array:
-        """Return `matrix^-1 vectors`."""
-        return vectors / (self.root * self.root)[:, None]
-
-    def whiten(self, vectors: Array) -> Array:
-        """Return `matrix^-1/2 vectors`."""
-        return vectors / self.root[:, None]
-
-    def unwhiten(self, vectors: Array) -> Array:
-        """Return `matrix^-1/2 vectors`: the root is symmetric."""
-        return self.whiten(vectors)
-
-
-Factor = TriangularFactor | DiagonalFactor
 
 
 class Factors(NamedTuple):
@@ -216,10 +195,9 @@ def shared(grams: Sequence[Array], penalty: Array, standard: Standardisation) ->
 
 def full(hessians: Array, penalty: Array, standard: Standardisation) -> Full:
     """Factorise Hessians (B, k P, k P), each plus the penalty (B, P) of every class."""
-    xp = namespace(hessians)
     factors: list[Factor] = []
     for hessian, row in zip(_rows(hessians), _rows(penalty), strict=True):
-        own = xp.eye(row.shape[0], dtype=row.dtype) * row
+        own = identity(row.shape[0], row) * row
         factors.append(factorise(_penalised(hessian, own)))
     return Full(Factors(tuple(factors)), standard)
 

@@ -7,10 +7,12 @@ from typing import Any, Self
 
 import numpy as np
 import scipy.sparse
+from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import check_is_fitted
 
-from softreg._data import apply_rows
+from softreg._arrays import Array, cast, is_foreign, namespace, on_host, to_numpy
 from softreg._losses import Loss, shift_to_top
+from softreg._scores import apply_rows
 
 
 class LinearSoftmaxMixin:
@@ -54,7 +56,7 @@ class LinearSoftmaxMixin:
             `classes_[0]`.
         """
         check_is_fitted(self)
-        return apply_rows(self, X, self._decision)
+        return apply_rows(self, X, self._decision, "decision_function")
 
     def predict(self, X: Any) -> np.ndarray:
         """Return the most probable label of each row.
@@ -70,16 +72,10 @@ class LinearSoftmaxMixin:
             Labels from `classes_`.
         """
         check_is_fitted(self)
-        codes = apply_rows(
-            self,
-            X,
-            lambda scores: (
-                (scores[0] > 0).astype(np.intp)
-                if len(scores) == 1
-                else scores.argmax(axis=0)
-            ),
-        )
-        return self.classes_[codes]
+        codes = apply_rows(self, X, _most_probable, "predict")
+        if is_foreign(self.classes_):
+            return namespace(codes).take(self.classes_, codes)
+        return self.classes_[to_numpy(codes)]
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return the probabilities `softmax((W x + b) / T)`.
@@ -95,7 +91,7 @@ class LinearSoftmaxMixin:
             Rows sum to one.
         """
         check_is_fitted(self)
-        return apply_rows(self, X, self._proba)
+        return apply_rows(self, X, self._proba, "predict_proba")
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the accuracy on labelled rows.
@@ -125,7 +121,9 @@ class LinearSoftmaxMixin:
                 "soft targets pass y.argmax(axis=1), or a scorer of your own, as of "
                 "-(y * model.predict_log_proba(X)).sum(axis=1).mean()."
             )
-        return super().score(X, y, sample_weight)  # type: ignore[misc]
+        y, sample_weight = on_host(y), on_host(sample_weight)
+        labels = on_host(self.predict(X))
+        return float(accuracy_score(y, labels, sample_weight=sample_weight))
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Return the logarithms of the probabilities, finite wherever the scores are.
@@ -142,7 +140,9 @@ class LinearSoftmaxMixin:
             underflow; -inf where another loss gives probability 0.
         """
         check_is_fitted(self)
-        return apply_rows(self, X, lambda scores: self.log_proba_of(scores).T)
+        return apply_rows(
+            self, X, lambda scores: self.log_proba_of(scores).T, "predict_log_proba"
+        )
 
     def proba_jacobian(self, X: Any) -> np.ndarray:
         """Return the derivatives of the probabilities with respect to the columns of X.
@@ -160,41 +160,42 @@ class LinearSoftmaxMixin:
         """
         check_is_fitted(self)
         coef = self.coef_.toarray() if scipy.sparse.issparse(self.coef_) else self.coef_
-        if len(coef) == 1:
-            coef = np.concatenate([-coef / 2, coef / 2])
-        coef = coef / coef.dtype.type(self._temperature)
+        xp = namespace(coef)
+        if coef.shape[0] == 1:
+            coef = xp.concat([-coef / 2, coef / 2])
+        coef = coef / self._temperature
         loss = self._loss
 
-        def jacobian(scores: np.ndarray) -> np.ndarray:
+        def jacobian(scores: Array) -> Array:
             proba = loss.potential_and_proba(self._shifted(scores))[1]
             curvature, total = loss.curvature(proba)
-            mean = (curvature / total)[0].T @ coef
-            return curvature[0].T[:, :, None] * (coef - mean[:, None, :])
+            mean = (curvature / total)[0, ...].T @ cast(coef, curvature.dtype)
+            return curvature[0, ...].T[:, :, None] * (coef - mean[:, None, :])
 
-        return apply_rows(self, X, jacobian)
+        return apply_rows(self, X, jacobian, "proba_jacobian")
 
     @staticmethod
-    def _decision(scores: np.ndarray) -> np.ndarray:
+    def _decision(scores: Array) -> Array:
         """Return scores (rows, K) of scores (k, rows); of two classes one column."""
-        if len(scores) > 2:
+        if scores.shape[0] > 2:
             return scores.T
-        return scores[0] if len(scores) == 1 else scores[1] - scores[0]
+        return scores[0, :] if scores.shape[0] == 1 else scores[1, :] - scores[0, :]
 
-    def _shifted(self, scores: np.ndarray) -> np.ndarray:
+    def _shifted(self, scores: Array) -> Array:
         """Return tempered scores (1, K, rows), 0 at the top, from (k, rows)."""
-        if len(scores) == 1:
-            scores = np.concatenate([-scores / 2, scores / 2])
+        if scores.shape[0] == 1:
+            scores = namespace(scores).concat([-scores / 2, scores / 2])
         if self._temperature != 1:
-            scores /= scores.dtype.type(self._temperature)
+            scores /= self._temperature
         return shift_to_top(scores[None, :, :])
 
-    def _proba(self, scores: np.ndarray) -> np.ndarray:
+    def _proba(self, scores: Array) -> Array:
         """Return probabilities (rows, K) of scores (k, rows)."""
-        return self._loss.potential_and_proba(self._shifted(scores))[1][0].T
+        return self._loss.potential_and_proba(self._shifted(scores))[1][0, ...].T
 
-    def log_proba_of(self, scores: np.ndarray) -> np.ndarray:
+    def log_proba_of(self, scores: Array) -> Array:
         """Return log-probabilities (K, rows) of scores (k, rows)."""
-        return self._loss.log_proba(self._shifted(scores))[0]
+        return self._loss.log_proba(self._shifted(scores))[0, ...]
 
     def sparsify(self) -> Self:
         """Store `coef_` as a sparse CSR matrix; pays where most entries are zero.
@@ -220,3 +221,11 @@ class LinearSoftmaxMixin:
         if scipy.sparse.issparse(self.coef_):
             self.coef_ = self.coef_.toarray()
         return self
+
+
+def _most_probable(scores: Array) -> Array:
+    """Return the codes (rows,) of the largest of scores (k, rows)."""
+    xp = namespace(scores)
+    if scores.shape[0] == 1:
+        return cast(scores[0, :] > 0, xp.int64)
+    return xp.argmax(scores, axis=0)

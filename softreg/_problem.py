@@ -7,11 +7,16 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-import scipy.linalg
-import scipy.sparse
-
-from softreg._arrays import Array, namespace, zeros
+from softreg._arrays import (
+    Array,
+    cast,
+    contiguous,
+    eigenvectors,
+    is_on_gpu,
+    is_sparse,
+    namespace,
+    zeros,
+)
 from softreg._blocks import (
     Block,
     Engine,
@@ -19,6 +24,7 @@ from softreg._blocks import (
     LocalBlocks,
     block_rows,
     even_cuts,
+    gpu_block_rows,
     sparse_block_rows,
 )
 from softreg._certificate import Moments
@@ -75,10 +81,13 @@ class Problem:
         """The rows in pieces."""
         n_rows, n_features = self.X.shape
         n_classes = self.parametrisation.n_classes
-        if scipy.sparse.issparse(self.X):
+        width = namespace(self.weight).finfo(self.dtype).bits // 8
+        if is_on_gpu(self.weight):
+            n_scores = n_classes * self.weight.shape[0]
+            size = gpu_block_rows(n_features, n_scores, width)
+        elif is_sparse(self.X):
             size = sparse_block_rows(n_rows, n_features, n_classes, self.X.nnz)
         else:
-            width = namespace(self.weight).finfo(self.dtype).bits // 8
             size = block_rows(n_features, n_classes, width)
         blocks = tuple(self._block(*cut) for cut in even_cuts(n_rows, size))
         return LocalBlocks(blocks, self.engine)
@@ -143,7 +152,7 @@ def gram_pays(X: Any, n_classes: int) -> bool:
     n_rows, n_columns = X.shape
     if n_columns > MAX_GRAM_COLUMNS:
         return False
-    if not scipy.sparse.issparse(X):
+    if not is_sparse(X):
         return n_columns <= 4 * n_rows
     affordable = SPARSE_GRAM_PASSES * FULL_SPEED * 4 * X.nnz * n_classes
     return n_columns**2 <= 4 * X.nnz and n_columns**3 / 3 <= affordable
@@ -154,7 +163,7 @@ def row_space_pays(X: Any) -> bool:
     n_rows, n_features = X.shape
     if n_rows >= n_features:
         return False
-    return not scipy.sparse.issparse(X) or n_rows**2 <= 2 * X.nnz
+    return not is_sparse(X) or n_rows**2 <= 2 * X.nnz
 
 
 @dataclass(frozen=True)
@@ -167,21 +176,22 @@ class RowSpace:
 
     problem: Problem
     original: Problem
-    mixing: np.ndarray  # (r, n): coef = (V mixing) (X - centre)
-    centre: np.ndarray  # (d,)
+    mixing: Array  # (r, n): coef = (V mixing) (X - centre)
+    centre: Array  # (d,)
 
     def lift(self, coef: Array) -> Array:
         """Return coefficients of the original columns."""
-        host = self.original.X
+        xp, X = namespace(coef), self.original.X
         weights = coef[..., : self.mixing.shape[0]] @ self.mixing
-        if scipy.sparse.issparse(host):
-            lifted = np.stack([(host.T @ w.T).T for w in weights])
+        own = [weights[b, ...] for b in range(weights.shape[0])]
+        if is_sparse(X):
+            lifted = xp.stack([(X.T @ w.T).T for w in own])
         else:
-            lifted = np.stack([_product(w, host, self.centre) for w in weights])
+            lifted = xp.stack([_product(w, X, self.centre) for w in own])
         bias = coef[..., self.mixing.shape[0] :]
         if self.original.intercept == "free":
             bias = bias - lifted @ self.centre[:, None]
-        return np.concatenate([lifted, bias], axis=-1)
+        return xp.concat([lifted, bias], axis=-1)
 
 
 def to_row_space(problem: Problem) -> RowSpace:
@@ -190,50 +200,52 @@ def to_row_space(problem: Problem) -> RowSpace:
     Where the intercept is free to absorb a shift, dense columns are centred first: a
     common offset would drown all else in the Gram matrix.
     """
-    X = problem.X
-    centre = np.zeros(X.shape[1])
-    if scipy.sparse.issparse(X):
+    X, xp = problem.X, namespace(problem.weight)
+    centre = zeros((X.shape[1],), problem.weight)
+    if is_sparse(X):
         # In float64: small integers would wrap, float32 would lose half of the digits.
-        precise = X.astype(np.float64)
+        precise = X.astype(xp.float64)
         gram = (precise @ precise.T).toarray()
     else:
         if problem.intercept == "free":
-            centre = X.mean(axis=0, dtype=np.float64)
+            centre = xp.sum(X, axis=0, dtype=xp.float64) / X.shape[0]
         gram = _row_gram(X, centre)
-    if not np.isfinite(gram).all():
+    if not bool(xp.all(xp.isfinite(gram))):
         raise ValueError(
             "X must have rows whose squares are finite, got values so large that they "
             "overflow. Divide the columns down."
         )
-    squares, vectors = scipy.linalg.eigh(gram, check_finite=False)
-    rounding = len(gram) * np.finfo(np.float64).eps
-    kept = squares > max(squares[-1], 0.0) * rounding
-    if not kept.any():
-        kept[-1] = True
-    root = np.sqrt(np.maximum(squares[kept], np.finfo(float).tiny))
-    reduced = np.ascontiguousarray(vectors[:, kept] * root)
-    mixing = (vectors[:, kept] / root).T
-    small = replace(problem, X=reduced, dtype=np.float64)
+    squares, vectors = eigenvectors(gram)
+    rounding = gram.shape[0] * float(xp.finfo(xp.float64).eps)
+    kept = squares > xp.max(squares) * rounding
+    # They ascend.
+    rank = max(1, int(xp.sum(cast(kept, xp.int64))))
+    squares, vectors = squares[-rank:], vectors[:, -rank:]
+    root = xp.sqrt(xp.clip(squares, float(xp.finfo(xp.float64).smallest_normal), None))
+    reduced = contiguous(vectors * root)
+    mixing = (vectors / root).T
+    small = replace(problem, X=reduced, dtype=xp.float64)
     return RowSpace(small, problem, mixing, centre)
 
 
-def _row_gram(X: np.ndarray, centre: np.ndarray) -> np.ndarray:
+def _row_gram(X: Array, centre: Array) -> Array:
     """Return the Gram matrix of the centred rows."""
-    gram = np.zeros((X.shape[0], X.shape[0]))
+    gram = zeros((X.shape[0], X.shape[0]), centre)
     for chunk in _centred_chunks(X, centre):
         gram += chunk @ chunk.T
     return gram
 
 
-def _product(left: np.ndarray, X: np.ndarray, centre: np.ndarray) -> np.ndarray:
+def _product(left: Array, X: Array, centre: Array) -> Array:
     """Return left @ (X - centre)."""
-    return np.concatenate([left @ c for c in _centred_chunks(X, centre)], axis=1)
+    parts = [left @ chunk for chunk in _centred_chunks(X, centre)]
+    return namespace(left).concat(parts, axis=1)
 
 
-def _centred_chunks(X: np.ndarray, centre: np.ndarray) -> Iterator[np.ndarray]:
+def _centred_chunks(X: Array, centre: Array) -> Iterator[Array]:
     """Yield X - centre in float64 by chunks of columns: X is never cast whole."""
-    width = max(64, (1 << 19) // X.shape[0])
-    for start in range(0, X.shape[1], width):
-        chunk = X[:, start : start + width].astype(np.float64)
-        chunk -= centre[start : start + width]
-        yield chunk
+    n_rows, n_columns = X.shape
+    width = max(64, (1 << 19) // n_rows)
+    for start in range(0, n_columns, width):
+        columns = slice(start, min(start + width, n_columns))
+        yield cast(X[:, columns], centre.dtype) - centre[columns]

@@ -9,6 +9,15 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 
+from softreg._arrays import (
+    Array,
+    cast,
+    contiguous,
+    dtype_name,
+    like,
+    namespace,
+    on_host,
+)
 from softreg._data import Ingested, ingest
 from softreg._losses import Loss, loss_of
 from softreg._parameters import solver_of
@@ -247,9 +256,15 @@ class SoftmaxRegression(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator):
             )
         return self
 
+    def __sklearn_tags__(self) -> Any:
+        """Return scikit-learn's tags: arrays of any library are computed with in it."""
+        tags = super().__sklearn_tags__()
+        tags.array_api_support = True
+        return tags
+
     @property
     def _loss(self) -> Loss:
-        return loss_of(self.loss, len(self.classes_))
+        return loss_of(self.loss, self.classes_.shape[0])
 
     @property
     def _temperature(self) -> float:
@@ -274,26 +289,27 @@ def attributes_of(
     }
 
 
-def linear_attributes(data: Ingested, coef: np.ndarray) -> dict[str, Any]:
+def linear_attributes(data: Ingested, coef: Array) -> dict[str, Any]:
     """Return the attributes that prediction needs, of coefficients (k, P)."""
-    coef, n_features = coef.astype(data.dtype), data.n_features_in
-    has_intercept = coef.shape[1] > n_features
+    coef, n_features = cast(like(coef, data.home), data.dtype), data.n_features_in
+    numbered = data.classes.dtype.kind in "biuf"
+    xp = namespace(coef)
+    intercept = (
+        coef[:, n_features] if coef.shape[1] > n_features else xp.zeros_like(coef[:, 0])
+    )
     names = {}
     if data.feature_names_in is not None:
         names["feature_names_in_"] = data.feature_names_in
     return names | {
-        "classes_": data.classes,
-        "coef_": np.ascontiguousarray(coef[:, :n_features]),
-        "intercept_": (
-            coef[:, n_features].copy()
-            if has_intercept
-            else np.zeros(coef.shape[0], dtype=data.dtype)
-        ),
+        "classes_": like(data.classes, data.home) if numbered else data.classes,
+        "coef_": contiguous(coef[:, :n_features]),
+        # Not a view: it would keep all coefficients alive.
+        "intercept_": xp.asarray(intercept, copy=True),
         "n_features_in_": n_features,
     }
 
 
-def _warm_coef(estimator: SoftmaxRegression, data: Ingested) -> np.ndarray | None:
+def _warm_coef(estimator: SoftmaxRegression, data: Ingested) -> Array | None:
     """Return the last solution as a start; classes that are new start at the mean.
 
     None where there is no last solution, or it has other columns.
@@ -301,11 +317,13 @@ def _warm_coef(estimator: SoftmaxRegression, data: Ingested) -> np.ndarray | Non
     if getattr(estimator, "n_features_in_", None) != data.n_features_in:
         return None
     estimator.densify()
-    old = np.column_stack([estimator.coef_, estimator.intercept_]).astype(float)
+    coef, intercept = on_host(estimator.coef_), on_host(estimator.intercept_)
+    old = np.column_stack([coef, intercept]).astype(float)
     if len(old) == 1:
         old = np.concatenate([-old / 2, old / 2])
-    rows = dict(zip(estimator.classes_.tolist(), old, strict=True))
-    start = data.problem.start(1)[0]
+    labels = on_host(estimator.classes_).tolist()
+    rows = dict(zip(labels, old, strict=True))
+    start = on_host(data.problem.start(1))[0]
     if len(start) == 1:
         start = np.concatenate([-start / 2, start / 2])
     n_columns = start.shape[1]
@@ -318,7 +336,8 @@ def _warm_coef(estimator: SoftmaxRegression, data: Ingested) -> np.ndarray | Non
     if not any(label in rows for label in data.classes.tolist()):
         return None
     coef -= coef.mean(axis=0)
-    return (coef[1:] - coef[:1] if len(coef) == 2 else coef)[None, ...]
+    coef = coef[1:] - coef[:1] if len(coef) == 2 else coef
+    return like(coef[None, ...], data.problem.weight)
 
 
 def print_progress(row: Record) -> None:
@@ -354,13 +373,13 @@ def explanation(estimator: SoftmaxRegression, reason: str, reached: float) -> st
             "StandardScaler, increase tol, or use a smaller C."
         )
     precision = estimator.history_["precision"][-1]
-    dtype = estimator.coef_.dtype
+    dtype = dtype_name(estimator.coef_)
     return (
         f"{head} {missed}: rounding ({precision} "
         f"products, {dtype} coefficients) hides any further progress. This is the best "
         "point found. "
         + ("Increase tol, bring" if reached < 0.1 else "Bring")
         + " columns of large values nearer to zero or to a larger unit"
-        + (", pass X as float64" if dtype == np.float32 else "")
+        + (", pass X as float64" if dtype == "float32" else "")
         + ", or use a smaller C."
     )

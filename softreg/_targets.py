@@ -15,6 +15,7 @@ import numpy as np
 from softreg._arrays import (
     Array,
     cast,
+    like,
     namespace,
     one_hot,
     subtract_at_class,
@@ -46,6 +47,9 @@ class Targets(Protocol):
 
     def joined(self, others: Sequence[Any]) -> Targets:
         """Return these targets followed by others of the kind."""
+
+    def on(self, reference: Array) -> Targets:
+        """Return the targets in the library and on the device of an array."""
 
     def plain(self) -> Any:
         """Return the targets as given: no smoothing, no margin."""
@@ -112,6 +116,11 @@ class HardTargets(NamedTuple):
         codes = [self.codes, *(other.codes for other in others)]
         return self._replace(codes=namespace(self.codes).concat(codes))
 
+    def on(self, reference: Array) -> HardTargets:
+        """Move codes and costs."""
+        cost = None if self.cost is None else like(self.cost, reference)
+        return self._replace(codes=like(self.codes, reference), cost=cost)
+
     def plain(self) -> HardTargets:
         """Return the classes alone."""
         return HardTargets(self.codes, self.n_classes)
@@ -175,6 +184,11 @@ class SoftTargets(NamedTuple):
         """Append the rows of others."""
         rows = [self.rows, *(other.rows for other in others)]
         return self._replace(rows=namespace(self.rows).concat(rows, axis=0))
+
+    def on(self, reference: Array) -> SoftTargets:
+        """Move rows and costs."""
+        cost = None if self.cost is None else like(self.cost, reference)
+        return self._replace(rows=like(self.rows, reference), cost=cost)
 
     def plain(self) -> SoftTargets:
         """Return the distributions as given."""

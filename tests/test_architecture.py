@@ -12,10 +12,10 @@ import softreg
 ROOT = Path(softreg.__file__).parent
 LAYERS = [
     {"_arrays", "_threads", "_trees"},
-    {"_projections"},
+    {"_projections", "_factors"},
     {"_top_k"},
     {"_losses", "_targets", "_design", "solvers"},
-    {"_blocks", "_certificate", "_preconditioner", "functional"},
+    {"_blocks", "_certificate", "_fused", "_preconditioner", "functional"},
     {"_kernels"},
     {"_geometry"},
     {"_curvature"},
@@ -23,8 +23,8 @@ LAYERS = [
     {"_problem", "_angular", "_smoothing"},
     {"_solve"},
     {"_parameters"},
-    {"_labels"},
-    {"_data"},
+    {"_labels", "_rows"},
+    {"_data", "_scores"},
     {"_prediction", "_folds"},
     {"_softmax", "_descent"},
     {"_hierarchical", "_robust", "_large_margin", "_path"},
@@ -36,14 +36,14 @@ LAYERS = [
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 # fmt: off
 OWNERS = {
-    "cupy": {"_arrays"},
+    "cupy": {"_arrays", "_fused"},
     "cupyx": {"_arrays"},
     "torch": {"_arrays"},
     "threadpoolctl": {"_threads"},
     "joblib": {"_parameters"},
     "sklearn": {
-        "_parameters", "_labels", "_data", "_prediction", "_softmax", "_hierarchical",
-        "_robust", "_large_margin", "_path", "_search", "_cross_validation",
+        "_parameters", "_labels", "_rows", "_data", "_scores", "_prediction",
+        "_softmax", "_hierarchical", "_robust", "_large_margin", "_path", "_search", "_cross_validation",
         "display",
     },
     "matplotlib": {"display"},

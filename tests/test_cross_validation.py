@@ -671,7 +671,7 @@ def test_a_scorer_without_weights_is_named_as_the_cause():
     def plain(estimator, X, y):
         return estimator.score(X, y)
 
-    with pytest.raises(ValueError, match="(?s)on fold 0 .*takes sample_weight where"):
+    with pytest.raises(ValueError, match=r"(?s)on fold 0 .*takes sample_weight where"):
         SoftmaxRegressionCV([1.0], scoring=plain).fit(X_IRIS, Y_IRIS, np.ones(150))
 
 

@@ -159,7 +159,7 @@ def test_scores_are_the_same_from_either_side(xp, kind, n_columns):
 
 def test_scores_too_large_to_keep_are_recomputed(monkeypatch):
     data = Data()
-    monkeypatch.setattr("softreg._objective.KEPT_BYTES", 100)
+    monkeypatch.setattr("softreg._blocks.KEPT_BYTES", 100)
     objective = data.problem().objective(L2)
     assert objective.evaluate(data.random_coef(n_problems=2), keep=True).kept is None
 

@@ -6,8 +6,9 @@ import scipy.sparse
 from bank import OPTIONS, Data
 
 from softreg import _preconditioner as preconditioner
-from softreg._arrays import factorise, to_numpy
+from softreg._arrays import to_numpy
 from softreg._curvature import spanned_columns
+from softreg._factors import factorise
 from softreg._geometry import leading_axes
 from softreg._preconditioner import Standardisation
 

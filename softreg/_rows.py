@@ -1,0 +1,132 @@
+"""What X may be: its checks, its dtypes, and where it may live."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+from sklearn.utils import get_tags
+from sklearn.utils.validation import validate_data
+
+from softreg._arrays import (
+    Array,
+    detached,
+    dtype_name,
+    is_foreign,
+    is_sparse,
+    namespace,
+    place_of,
+    stored_values,
+)
+from softreg._design import csr_view
+from softreg._parameters import advising
+
+# Read as they are; anything else is converted to float64 whole.
+DTYPES = [
+    np.float64, np.float32, np.uint8, np.int8, np.int16, np.float16, np.bool_,
+    np.int32, np.int64, np.uint16, np.uint32, np.uint64,
+]  # fmt: skip
+READ_AS_SINGLE = {"float32", "uint8", "int8", "int16", "float16", "bfloat16"}
+# Products with fewer entries of X are made in float64: the cast costs nothing there.
+SMALL_ENTRIES = 1 << 20
+# Rows are searched for what is not finite so many entries at a time.
+SEARCHED_ENTRIES = 1 << 24
+
+
+def checked_rows(estimator: Any, X: Any, *, reset: bool) -> Any:
+    """Return X as scikit-learn's checks pass it: any layout, no copy.
+
+    An array of another library than NumPy stays what it is where the estimator computes
+    in it, else it is read as a NumPy array.
+    """
+    columns = "" if reset else " Its columns are those of the fit, in that order."
+    with advising(f"X must hold finite numbers, a row a sample.{columns}"):
+        if is_foreign(X):
+            if get_tags(estimator).array_api_support:
+                return _checked_foreign(estimator, X, reset=reset)
+            X = np.asarray(X)
+        X = validate_data(
+            estimator,
+            X,
+            reset=reset,
+            accept_sparse="csr",
+            accept_large_sparse=True,
+            dtype=DTYPES,
+        )
+    return _as_rows(X)
+
+
+def _as_rows(X: Any) -> Any:
+    """Return X with booleans as uint8; copied only where entries are stored twice."""
+    if X.dtype != np.bool_:
+        return X
+    if not scipy.sparse.issparse(X):
+        return X.view(np.uint8)
+    if not X.has_canonical_format:
+        X = X.copy()
+        X.sum_duplicates()
+    return csr_view(X, X.data.view(np.uint8))
+
+
+def _checked_foreign(estimator: Any, X: Array, *, reset: bool) -> Array:
+    """Return an array of another library, checked in it."""
+    X = X.tocsr() if is_sparse(X) else detached(X)
+    if X.ndim != 2:
+        raise ValueError(f"Expected 2D array, got {X.ndim}D array instead.")
+    for count, what in zip(X.shape, ("sample", "feature"), strict=True):
+        if count == 0:
+            raise ValueError(
+                f"Found array with 0 {what}(s) (shape={tuple(X.shape)}) while a "
+                "minimum of 1 is required."
+            )
+    values = stored_values(X)
+    xp = namespace(values)
+    if xp.isdtype(values.dtype, "complex floating"):
+        raise ValueError("Complex data not supported.")
+    if xp.isdtype(values.dtype, "real floating"):
+        _check_finite(values)
+    validate_data(estimator, X, reset=reset, skip_check_array=True)
+    return xp.astype(X, xp.uint8) if dtype_name(values) == "bool" else X
+
+
+def _check_finite(values: Array) -> None:
+    xp = namespace(values)
+    step = max(1, SEARCHED_ENTRIES // math.prod(values.shape[1:]))
+    n_rows = values.shape[0]
+    for start in range(0, n_rows, step):
+        rows = values[start : min(start + step, n_rows), ...]
+        if not bool(xp.all(xp.isfinite(rows))):
+            found = "NaN" if bool(xp.any(xp.isnan(rows))) else "infinity"
+            raise ValueError(f"Input X contains {found}.")
+
+
+def check_same_place(estimator: Any, X: Any, coef: Any, method: str) -> None:
+    """Refuse rows of another library, or on another device, than the fit's."""
+    here, there = place_of(X), place_of(coef)
+    if here != there and get_tags(estimator).array_api_support:
+        raise ValueError(
+            f"Inputs passed to {type(estimator).__name__}.{method}() must use the same "
+            f"namespace and device as those passed to fit(): {there}, got {here}. "
+            f"Convert X to {there}, or fit again."
+        )
+
+
+def reads_as_single(X: Any) -> bool:
+    """Return whether X is read as float32."""
+    return dtype_name(X) in READ_AS_SINGLE
+
+
+def answer_dtype(X: Any) -> Any:
+    """Return the dtype of coefficients fitted to X, of the library of X."""
+    xp = namespace(X)
+    return xp.float32 if reads_as_single(X) else xp.float64
+
+
+def product_dtype(X: Any) -> Any:
+    """Return the dtype of the first products with X."""
+    xp = namespace(X)
+    entries = X.nnz if is_sparse(X) else X.shape[0] * X.shape[1]
+    small = entries <= SMALL_ENTRIES
+    return xp.float32 if reads_as_single(X) and not small else xp.float64

@@ -1,0 +1,101 @@
+"""Scores of new rows, and functions of them, block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.sparse
+from sklearn.utils.extmath import safe_sparse_dot
+
+from softreg._arrays import (
+    Array,
+    cast,
+    contiguous,
+    is_foreign,
+    is_on_gpu,
+    is_sparse,
+    namespace,
+    stored_values,
+)
+from softreg._blocks import block_rows, gpu_block_rows
+from softreg._design import csr_view
+from softreg._rows import check_same_place, checked_rows, reads_as_single
+
+
+class LinearMap(NamedTuple):
+    """Coefficients of rows of one dtype."""
+
+    coef: Any  # (k, d), dense or sparse
+    intercept: Array  # (k,)
+
+    def of(self, X: Any) -> LinearMap:
+        """Return the map in the dtype of its products with X."""
+        coef, intercept = self
+        dtype = coef.dtype if reads_as_single(X) else namespace(intercept).float64
+        if scipy.sparse.issparse(coef):
+            coef = coef.astype(dtype, copy=False)
+        else:
+            coef = cast(coef, dtype)
+            if scipy.sparse.issparse(X):
+                # Else SciPy's product lays them out so for every block.
+                coef = np.asfortranarray(coef)
+        return LinearMap(coef, cast(intercept, dtype))
+
+    def block_rows(self, X: Any) -> int:
+        """Return how many rows of X to take at a time."""
+        n_scores, n_entries = self.coef.shape
+        if is_sparse(X):
+            n_entries = 2 * X.nnz // max(1, X.shape[0])
+        itemsize = namespace(self.intercept).finfo(self.intercept.dtype).bits // 8
+        size = gpu_block_rows if is_on_gpu(stored_values(X)) else block_rows
+        return size(n_entries, n_scores, itemsize)
+
+    def scores(self, rows: Any) -> Array:
+        """Return `coef @ rows' + intercept`, (k, rows): class-major, as in the fit."""
+        dtype = self.intercept.dtype
+        if is_sparse(rows):
+            rows = csr_view(rows, cast(rows.data, dtype))
+        else:
+            rows = cast(rows, dtype)
+        if is_foreign(rows):
+            scores = (rows @ self.coef.T).T
+        else:
+            scores = safe_sparse_dot(self.coef, rows.T, dense_output=True)
+        scores += self.intercept[:, None]
+        return scores
+
+
+def apply_rows(
+    estimator: Any, X: Any, function: Callable[[Array], Array], method: str
+) -> Array:
+    """Return a function of the scores (k, rows), block by block of rows.
+
+    Its value has a row a row of X. `method` is what the user called.
+    """
+    X = checked_rows(estimator, X, reset=False)
+    check_same_place(estimator, X, estimator.coef_, method)
+    intercept = estimator.intercept_
+    if not is_foreign(intercept):
+        intercept = np.asarray(intercept)
+    linear = LinearMap(estimator.coef_, intercept).of(X)
+    size = linear.block_rows(X)
+    return map_rows(X, size, lambda rows: function(linear.scores(rows)))
+
+
+def map_rows(X: Any, size: int, function: Callable[[Any], Array]) -> Array:
+    """Return a function of the rows of X, so many at a time, in one array."""
+    n_rows = X.shape[0]
+    first = function(X[: min(size, n_rows), :])
+    if n_rows <= size:
+        return contiguous(first)
+    cuts = [(i, min(i + size, n_rows)) for i in range(size, n_rows, size)]
+    if is_foreign(first):
+        rest = [function(X[start:stop, :]) for start, stop in cuts]
+        return namespace(first).concat([first, *rest], axis=0)
+    out = np.empty((n_rows, *first.shape[1:]), dtype=first.dtype)
+    out[:size] = first
+    for start, stop in cuts:
+        out[start:stop] = function(X[start:stop, :])
+    return out

@@ -1,0 +1,249 @@
+"""Arrays of other libraries: the same numbers, answered in the library they came in."""
+
+import pickle
+
+import array_api_strict
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import load_breast_cancer, load_digits, load_wine
+from sklearn.model_selection import GridSearchCV
+
+from softreg import HierarchicalSoftmax, SoftmaxRegression, softmax_path
+from softreg._arrays import like, place_of, to_numpy
+
+OTHER_DEVICE = array_api_strict.Device("device1")
+METHODS = ("decision_function", "predict", "predict_proba", "predict_log_proba")
+
+
+def to_strict(values):
+    return array_api_strict.asarray(values)
+
+
+def to_strict_device(values):
+    return array_api_strict.asarray(values, device=OTHER_DEVICE)
+
+
+def to_torch(values):
+    return pytest.importorskip("torch").asarray(values)
+
+
+@pytest.fixture(params=[to_strict, to_strict_device, to_torch])
+def to(request):
+    request.param(np.zeros(1))
+    return request.param
+
+
+def assert_same(model, other, X, X_other, tolerance=1e-9):
+    """Compare two fits: attributes, and what they say of rows."""
+    home = place_of(X_other)
+    assert place_of(other.coef_) == place_of(other.intercept_) == home
+    assert str(other.coef_.dtype).endswith(str(model.coef_.dtype))
+    for name in ("coef_", "intercept_", "classes_"):
+        expected, got = getattr(model, name), to_numpy(getattr(other, name))
+        if expected.dtype.kind in "US":
+            np.testing.assert_array_equal(got, expected)
+        else:
+            scale = np.abs(expected).max() + 1
+            np.testing.assert_allclose(got, expected, atol=tolerance * scale)
+    assert other.solver_ == model.solver_
+    assert other.objective_ == pytest.approx(model.objective_, rel=1e-9)
+    assert other.optimality_gap_ <= 1e-4 * other.objective_
+    for method in METHODS:
+        expected, got = getattr(model, method)(X), getattr(other, method)(X_other)
+        if expected.dtype.kind in "US":
+            np.testing.assert_array_equal(got, expected)
+            continue
+        assert place_of(got) == home
+        assert str(got.dtype).endswith(str(expected.dtype))
+        np.testing.assert_allclose(to_numpy(got), expected, atol=1e3 * tolerance)
+    assert place_of(other.proba_jacobian(X_other[:3, :])) == home
+
+
+def soft_targets(n_rows, n_classes):
+    return np.random.default_rng(0).dirichlet(np.ones(n_classes), n_rows)
+
+
+WINE = load_wine(return_X_y=True)
+CANCER = load_breast_cancer(return_X_y=True)
+DIGITS = load_digits(return_X_y=True)
+CASES = {
+    "wine": (*WINE, {}),
+    "two classes": (*CANCER, {}),
+    "newton-cg": (*WINE, {"solver": "newton-cg"}),
+    "lbfgs": (*WINE, {"solver": "lbfgs"}),
+    "many classes": (DIGITS[0], np.arange(1797) % 97, {"max_iter": 60}),
+    "raw digits": (*DIGITS, {"C": 1e-2}),
+    "wide": (WINE[0][:9, :] @ np.random.default_rng(0).normal(size=(13, 40)),
+             WINE[1][:9] + np.arange(9) % 3, {}),
+    "soft": (WINE[0], soft_targets(178, 4), {"temperature": 2.0}),
+    "smoothed": (*WINE, {"label_smoothing": 0.1, "margin": 0.5}),
+    "cost": (*WINE, {"margin": 1.0 - np.eye(3)}),
+    "balanced": (*WINE, {"class_weight": "balanced"}),
+    "no intercept": (*WINE, {"fit_intercept": False}),
+    "penalised intercept": (*WINE, {"penalize_intercept": True}),
+    "entmax15": (*WINE, {"loss": "entmax15"}),
+    "sparsemax": (*WINE, {"loss": "sparsemax", "C": 1e-2}),
+    "an order": (*WINE, {"loss": 1.2}),
+    "top-k": (WINE[0] / WINE[0].std(axis=0), WINE[1], {"loss": "topk-2", "C": 0.1}),
+    "bytes": (DIGITS[0].astype(np.uint8), DIGITS[1], {"C": 1e-3}),
+    "flags": (DIGITS[0] > 7, DIGITS[1], {"C": 1e-2}),
+    "integers": (DIGITS[0].astype(np.int64), DIGITS[1], {"C": 1e-3}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_fit_is_that_of_numpy(case, to):
+    X, y, params = CASES[case]
+    model = SoftmaxRegression(**params).fit(X, y)
+    X_other = to(X)
+    other = clone(model).fit(X_other, to(y))
+    assert_same(model, other, X, X_other, tolerance=1e-6)
+
+
+def test_float32_is_proven_like_any(to):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(30_000, 40)).astype(np.float32)
+    y = (X[:, :5] + rng.gumbel(size=(30_000, 5))).argmax(axis=1)
+    model = SoftmaxRegression(tol=1e-6).fit(X, y)
+    other = SoftmaxRegression(tol=1e-6).fit(to(X), to(y))
+    assert other.history_["precision"][0] == "float32"
+    assert other.optimality_gap_ <= 1e-6 * other.objective_
+    np.testing.assert_allclose(to_numpy(other.coef_), model.coef_, atol=1e-4)
+
+
+def test_weights_and_warm_starts(to):
+    X, y = WINE
+    weight = np.random.default_rng(0).exponential(size=178)
+    weight[y == 2] *= np.arange(178)[y == 2] % 2
+    model = SoftmaxRegression(tol=1e-9).fit(X, y, weight)
+    other = SoftmaxRegression(tol=1e-9, warm_start=True).fit(to(X), to(y), to(weight))
+    assert_same(model, other, X, to(X), tolerance=1e-5)
+    assert other.fit(to(X), to(y), to(weight)).n_iter_ <= 1
+    assert other.score(to(X), to(y), to(weight)) == model.score(X, y, weight)
+
+
+def test_labels_of_any_kind(to):
+    X, y = WINE
+    names = np.array(["red", "rose", "white"])[y]
+    other = SoftmaxRegression().fit(to(X), names)
+    assert isinstance(other.classes_, np.ndarray)
+    np.testing.assert_array_equal(
+        other.predict(to(X)), SoftmaxRegression().fit(X, names).predict(X)
+    )
+    assert other.score(to(X), names) > 0.95
+    flags = SoftmaxRegression().fit(to(X), y == 1)
+    assert str(flags.predict(to(X)).dtype).endswith("bool")
+
+
+def test_labels_and_weights_follow_the_rows(to):
+    X, y = WINE
+    model = SoftmaxRegression().fit(X, y)
+    for other in (
+        SoftmaxRegression().fit(to(X), y, np.ones(178)),
+        SoftmaxRegression().fit(to(X), y.tolist(), to(np.ones(178))),
+    ):
+        assert_same(model, other, X, to(X))
+    numpy_X = SoftmaxRegression().fit(X, to(y), to(np.ones(178)))
+    assert isinstance(numpy_X.coef_, np.ndarray)
+    assert isinstance(numpy_X.predict(X), np.ndarray)
+    assert numpy_X.score(X, to(y)) == model.score(X, y)
+
+
+def test_rows_of_another_place_are_refused(to):
+    X, y = WINE
+    here, there = SoftmaxRegression().fit(X, y), SoftmaxRegression().fit(to(X), y)
+    for model, rows in ((here, to(X)), (there, X), (there, X.tolist())):
+        for method in (*METHODS, "proba_jacobian"):
+            with pytest.raises(ValueError, match=rf"\.{method}\(\) must use the same"):
+                getattr(model, method)(rows)
+    with pytest.raises(ValueError, match=r"device1'\), got array_api_strict on .*CPU"):
+        SoftmaxRegression().fit(to_strict_device(X), y).predict(to_strict(X))
+
+
+BAD = {
+    "nan": (np.where(np.arange(13) == 3, np.nan, WINE[0]), "Input X contains NaN"),
+    "inf": (np.where(np.arange(13) == 3, np.inf, WINE[0]), "X contains infinity"),
+    "vector": (WINE[0][:, 0], "Expected 2D array, got 1D"),
+    "no rows": (WINE[0][:0], r"Found array with 0 sample\(s\) \(shape=\(0, 13\)\)"),
+    "no columns": (WINE[0][:, :0], r"Found array with 0 feature\(s\)"),
+    "complex": (WINE[0].astype(complex), "Complex data not supported"),
+    "rows": (WINE[0][:9], "inconsistent numbers of samples"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_arrays_are_refused(name, to):
+    X, message = BAD[name]
+    model = SoftmaxRegression()
+    with pytest.raises(ValueError, match=message):
+        model.fit(to(X), WINE[1])
+    assert not hasattr(model, "coef_")
+
+
+def test_other_columns_than_the_fits_are_refused(to):
+    model = SoftmaxRegression().fit(to(WINE[0]), WINE[1])
+    with pytest.raises(ValueError, match=r"has 5 features, but .* expecting 13"):
+        model.predict(to(WINE[0][:, :5]))
+
+
+def test_a_fitted_model_travels(to):
+    X, y = WINE
+    model = SoftmaxRegression().fit(to(X), to(y))
+    if to is not to_strict_device:  # its arrays cannot be pickled back to their device
+        again = pickle.loads(pickle.dumps(model))
+        np.testing.assert_array_equal(
+            to_numpy(again.predict(to(X))), to_numpy(model.predict(to(X)))
+        )
+
+
+def test_the_path_lives_where_its_rows_live(to):
+    X, y = CANCER
+    path = softmax_path(X, y, Cs=3)
+    other = softmax_path(to(X), to(y), Cs=3)
+    for name in ("coefs", "intercepts"):
+        assert place_of(getattr(other, name)) == place_of(to(X))
+        np.testing.assert_allclose(
+            to_numpy(getattr(other, name)), getattr(path, name), atol=1e-6
+        )
+    np.testing.assert_allclose(other.objectives, path.objectives)
+
+
+def test_grid_search_takes_tensors():
+    torch = pytest.importorskip("torch")
+    X, y = (torch.asarray(values) for values in WINE)
+    search = GridSearchCV(SoftmaxRegression(), {"C": [1e-3, 1.0]}, cv=3).fit(X, y)
+    assert isinstance(search.best_estimator_.coef_, torch.Tensor)
+    assert search.best_score_ > 0.9
+
+
+def test_gradients_of_tensors_are_not_recorded():
+    torch = pytest.importorskip("torch")
+    X = torch.tensor(WINE[0], requires_grad=True)
+    model = SoftmaxRegression().fit(X, WINE[1])
+    assert not model.coef_.requires_grad
+    assert not model.predict_proba(X).requires_grad
+
+
+def test_half_precision_is_read_as_single():
+    torch = pytest.importorskip("torch")
+    X, y = load_digits(return_X_y=True)
+    model = SoftmaxRegression(1e-2).fit(X.astype(np.float32), y)
+    for dtype in (torch.float16, torch.bfloat16):
+        other = SoftmaxRegression(1e-2).fit(torch.asarray(X).to(dtype), y)
+        assert other.coef_.dtype == torch.float32
+        np.testing.assert_allclose(other.coef_.numpy(), model.coef_, atol=1e-4)
+
+
+def test_an_estimator_of_the_host_reads_arrays_as_numpy():
+    X, y = to_strict(WINE[0]), WINE[1]
+    model = HierarchicalSoftmax().fit(X, y)
+    assert isinstance(model.predict_proba(X), np.ndarray)
+
+
+def test_arrays_move_between_libraries(to):
+    values = np.arange(6.0).reshape(2, 3)
+    other = like(values, to(np.zeros(1)))
+    assert place_of(other) == place_of(to(np.zeros(1)))
+    assert like(other, other) is other
+    np.testing.assert_array_equal(like(other, values), values)
