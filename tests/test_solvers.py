@@ -10,8 +10,13 @@ from softreg.solvers import LBFGS, NewtonCG, NewtonCholesky
 from softreg.solvers._line_search import search
 from softreg.solvers._loop import Line, Stop
 
-SOLVERS = [LBFGS(), NewtonCG(), NewtonCholesky()]
-per_solver = pytest.mark.parametrize("solver", SOLVERS, ids=lambda s: s.name)
+SOLVERS = {
+    "lbfgs": LBFGS(),
+    "two-loop": LBFGS(on_host=False),
+    "newton-cg": NewtonCG(),
+    "newton-cholesky": NewtonCholesky(),
+}
+per_solver = pytest.mark.parametrize("solver", SOLVERS.values(), ids=SOLVERS)
 
 
 def minimise(solver, problem, l2, tol=1e-10, max_iter=1000, watch=()):
@@ -132,6 +137,7 @@ def test_newton_keeps_few_iterations_on_columns_of_any_scale():
         (NewtonCG, "patience", 0),
         (LBFGS, "memory", 0),
         (LBFGS, "max_line_search", 0),
+        (LBFGS, "on_host", 1),
     ],
 )
 def test_options_out_of_range_are_refused(solver, option, value):

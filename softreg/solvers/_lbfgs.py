@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import scipy.optimize
 
-from softreg._arrays import Array, like, to_numpy
+from softreg._arrays import Array, is_on_gpu, like, to_numpy
 from softreg.solvers._loop import (
     PATIENCE,
     Journal,
@@ -20,19 +20,22 @@ from softreg.solvers._loop import (
     Watcher,
     check_counts,
     run_stage,
+    run_stages,
 )
 from softreg.solvers._newton_cg import NewtonCG
+from softreg.solvers._two_loop import TwoLoop
 
 
 @dataclass(frozen=True)
 class LBFGS:
-    """Limited-memory BFGS of SciPy, whitened.
+    """Limited-memory BFGS, whitened: SciPy's, or the same in the library of the data.
 
-    With `M = a X'X + lambda I = L L'` the routine minimises over `v = L' W'`. It runs
-    on the host, a problem of a batch after the other. Nothing of size n x K is kept.
-    One pass over X each evaluation, about one an iteration.
+    With `M = a X'X + lambda I = L L'` SciPy's routine minimises over `v = L' W'`, on
+    the host, a problem of a batch after the other. Data on a GPU are solved there, all
+    problems of a batch at once, and only scalars visit the host. Nothing of size n x K
+    is kept. One pass over X each evaluation, about one an iteration.
 
-    Its line search compares values, so it ends where they differ by their rounding
+    SciPy's line search compares values, so it ends where they differ by their rounding
     only. Where that is short of `tol`, `NewtonCG`, which goes by slopes, finishes a
     convex objective.
 
@@ -41,7 +44,9 @@ class LBFGS:
     memory : int, default=10
         Pairs of steps and gradients kept (`maxcor`).
     max_line_search : int, default=50
-        Most evaluations in a line search (`maxls`).
+        Most evaluations in a line search of SciPy's (`maxls`).
+    on_host : bool or None, default=None
+        Whether to run SciPy's routine; None: unless the data lie on a GPU.
 
     References
     ----------
@@ -50,11 +55,17 @@ class LBFGS:
 
     memory: int = 10
     max_line_search: int = 50
+    on_host: bool | None = None
 
     name = "lbfgs"
 
     def __post_init__(self) -> None:
         check_counts(self, "memory", "max_line_search")
+        if self.on_host is not None and not isinstance(self.on_host, bool):
+            raise ValueError(
+                f"on_host must be None, True or False, got {self.on_host!r}. None is "
+                "SciPy's routine unless the data lie on a GPU."
+            )
 
     def minimize(
         self,
@@ -65,7 +76,10 @@ class LBFGS:
         watch: Sequence[Watcher] = (),
     ) -> Result:
         """Return the minimiser of each problem from coef (B, k, P)."""
+        on_host = not is_on_gpu(coef) if self.on_host is None else self.on_host
         journal = Journal(coef, stop, watch)
+        if not on_host:
+            return self._minimize_together(objective, journal)
         for member in range(coef.shape[0]):
             own = objective.take([member]) if coef.shape[0] > 1 else objective
             self._minimize_one(own, journal, member)
@@ -76,6 +90,16 @@ class LBFGS:
                 self._minimize_one(own, journal, member)
             if journal.reason[member] == "stalled" and own.convex:
                 run_stage(NewtonCG(), own, journal, [member])
+        return journal.result()
+
+    def _minimize_together(self, objective: Objective, journal: Journal) -> Result:
+        """Run the two-loop recursion on all problems."""
+        members = list(range(len(journal.coef)))
+        run_stages(TwoLoop(self.memory), objective, journal, members)
+        stalled = [b for b in members if journal.reason[b] == "stalled"]
+        if stalled and objective.convex:
+            double = (objective.in_double() or objective).take(stalled)
+            run_stage(NewtonCG(), double, journal, stalled)
         return journal.result()
 
     def _minimize_one(

@@ -297,19 +297,25 @@ def run(
     stop: Stop,
     watch: Sequence[Watcher] = (),
 ) -> Result:
-    """Iterate until every problem is solved, stalled or out of iterations.
+    """Iterate until every problem is solved, stalled or out of iterations."""
+    journal = Journal(coef, stop, watch)
+    run_stages(stepper, objective, journal, list(range(coef.shape[0])))
+    return journal.result()
+
+
+def run_stages(
+    stepper: Stepper, objective: Objective, journal: Journal, members: list[int]
+) -> None:
+    """Run some problems in every precision.
 
     Where the products are coarser than float64 the problems are solved in them first,
     and then in float64: only that proves anything, and it mends what rounding left.
     """
-    journal = Journal(coef, stop, watch)
-    members = list(range(coef.shape[0]))
     run_stage(stepper, objective, journal, members)
     double = objective.in_double()
     if double is not None:
         journal.forget_bounds(members)
         run_stage(stepper, double, journal, members)
-    return journal.result()
 
 
 def run_stage(
