@@ -9,20 +9,23 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from softreg import _fused as fused
 from softreg._arrays import (
     Array,
     cast,
     contiguous,
     identity,
     inner_over_classes,
+    is_cupy,
     namespace,
     one_hot,
     product,
 )
 from softreg._blocks import Block, Sums
 from softreg._design import Design, Operand
-from softreg._losses import Loss, TopK, shift_to_top
+from softreg._losses import Loss, Softmax, TopK, shift_to_top
 from softreg._preconditioner import Standardisation
+from softreg._targets import HardTargets
 
 
 def _scores(block: Block, design: Design, operand: Operand) -> Array:
@@ -62,6 +65,10 @@ def evaluate(
     design = block.design.loaded()
     scores = design.forward(operand)
     held_out = held_out_scores(block, loss, scores)
+    if _fuses(block, loss, scores):
+        codes = block.targets.codes  # type: ignore[attr-defined]
+        losses, residual, state = fused.residual(scores, codes, block.weight, keep)
+        return (xp.sum(losses, axis=1), design.adjoint(residual), *held_out), state
     shifted = shift_to_top(block.targets.add_margin(scores))
     potential, proba = loss.potential_and_proba(shifted)
     value = row_loss(block, potential, shifted)
@@ -69,6 +76,18 @@ def evaluate(
     residual = weighted(block, block.targets.subtract_from(residual))
     state = (shifted, proba) if keep else None
     return (value, design.adjoint(residual), *held_out), state
+
+
+def _fuses(block: Block, loss: Loss, array: Array) -> bool:
+    """Return whether one kernel does for a block: softmax of classes, on CuPy."""
+    targets = block.targets
+    return (
+        is_cupy(array)
+        and isinstance(loss, Softmax)
+        and isinstance(targets, HardTargets)
+        and targets.smoothing == 0
+        and targets.cost is None
+    )
 
 
 def held_out_scores(block: Block, loss: Loss, scores: Array) -> Sums:
@@ -103,21 +122,30 @@ def undecided(
     return (xp.sum(cast(counted, xp.float64), axis=1),), None
 
 
+def _shifted(block: Block, design: Design, kept: Any, operand: Operand | None) -> Array:
+    """Return scores as kept, or else of the operand."""
+    if kept is not None:
+        return kept[0]
+    assert operand is not None
+    return _scores(block, design, operand)
+
+
 def _state(
     block: Block, design: Design, kept: Any, loss: Loss, operand: Operand | None
 ) -> tuple[Array, Array]:
     """Return scores and probabilities as kept, or else of the operand."""
-    if kept is not None:
-        return kept
-    assert operand is not None
-    shifted = _scores(block, design, operand)
-    return shifted, loss.potential_and_proba(shifted)[1]
+    shifted = _shifted(block, design, kept, operand)
+    return shifted, loss.potential_and_proba(shifted)[1] if kept is None else kept[1]
 
 
 def hessian_product(
     block: Block, kept: Any, loss: Loss, operand: Operand | None, along: Operand
 ) -> tuple[Sums, Any]:
     design = block.design.loaded()
+    if _fuses(block, loss, block.weight):
+        shifted = _shifted(block, design, kept, operand)
+        scores = fused.curved(shifted, design.forward(along), block.weight)
+        return (design.adjoint(scores),), None
     shifted, proba = _state(block, design, kept, loss, operand)
     scores = loss.hessian_product(shifted, proba, design.forward(along))
     return (design.adjoint(weighted(block, scores)),), None
@@ -163,6 +191,10 @@ def line(
         design = block.design.loaded()
         kept = _scores(block, design, operand), _way(block, design, along)
     scores, way = kept
+    if _fuses(block, loss, scores):
+        codes = block.targets.codes  # type: ignore[attr-defined]
+        both = fused.line(scores, way, steps, codes, block.weight)
+        return tuple(xp.sum(sums, axis=1) for sums in both), None
     moved = cast(steps, way.dtype)[:, None, None] * way
     moved += scores
     shifted = shift_to_top(moved)
