@@ -42,6 +42,13 @@ def stored_values(values: Array) -> Array:
     return values.data if _is_cupy_sparse(values) else values
 
 
+def stored_bytes(X: Any) -> int:
+    """Return the memory of a matrix of the host, dense or CSR."""
+    if scipy.sparse.issparse(X):
+        return int(X.data.nbytes + X.indices.nbytes + X.indptr.nbytes)
+    return int(X.nbytes)
+
+
 def is_foreign(values: Any) -> bool:
     """Return whether this is an array that is computed with in another library.
 
@@ -97,6 +104,47 @@ def like(values: Array, reference: Array) -> Array:
     return xp.asarray(to_numpy(values), device=array_api_compat.device(reference))
 
 
+def moved(X: Any, reference: Array) -> Any:
+    """Return a dense or CSR matrix in the place of an array, itself if it is there."""
+    if place_of(X) == place_of(reference):
+        return X
+    if not scipy.sparse.issparse(X):
+        return like(X, reference)
+    import cupy
+    import cupyx.scipy.sparse
+
+    # CuPy has no sparse matrices of small numbers.
+    single = dtype_name(X) not in ("float64", "int32", "int64", "uint32", "uint64")
+    with reference.device:
+        parts = (
+            cupy.asarray(X.data.astype(np.float32 if single else np.float64)),
+            cupy.asarray(X.indices),
+            cupy.asarray(X.indptr),
+        )
+        return cupyx.scipy.sparse.csr_matrix(parts, shape=X.shape)
+
+
+def gpu_reference(device: str) -> Array:
+    """Return an empty array of CuPy on "cuda" or "cuda:<index>".
+
+    Raises
+    ------
+    RuntimeError
+        That says what is missing.
+    """
+    try:
+        import cupy
+
+        count = cupy.cuda.runtime.getDeviceCount()
+    except Exception as error:  # no CuPy, one that cannot load, no driver, no GPU
+        raise RuntimeError(f"{type(error).__name__}: {error}") from error
+    index = int(device.partition(":")[2] or 0)
+    if index >= count:
+        raise RuntimeError(f"there are {count} GPUs, counted from 0")
+    with cupy.cuda.Device(index):
+        return cupy.empty(0)
+
+
 def is_on_gpu(array: Array) -> bool:
     """Return whether an array lies in a GPU's memory."""
     if isinstance(array, np.ndarray):
@@ -129,6 +177,12 @@ def free_gpu_bytes(array: Array) -> int:
 def detached(array: Array) -> Array:
     """Return the array without what torch records for its gradients."""
     return array.detach() if array_api_compat.is_torch_array(array) else array
+
+
+def rounded_to(array: Array, name: str) -> Array:
+    """Return a float64 array with its entries rounded to a dtype."""
+    xp = namespace(array)
+    return xp.astype(xp.astype(array, getattr(xp, name)), xp.float64)
 
 
 def dtype_name(array: Array) -> str:

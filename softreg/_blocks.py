@@ -60,7 +60,8 @@ class HeldOut(NamedTuple):
 
     def take(self, members: Array) -> HeldOut:
         """Return those of fewer problems."""
-        return self._replace(weight=self.weight[members, :])
+        weight = namespace(self.weight).take(self.weight, members, axis=0)
+        return self._replace(weight=weight)
 
 
 class Block(NamedTuple):
@@ -176,7 +177,7 @@ class LocalBlocks:
             return self
         blocks = tuple(
             b._replace(
-                weight=b.weight[members, :],
+                weight=namespace(b.weight).take(b.weight, members, axis=0),
                 held_out=None if b.held_out is None else b.held_out.take(members),
             )
             for b in self.blocks
@@ -212,7 +213,8 @@ class LocalBlocks:
         """
         n_blocks = len(self.blocks)
         lanes = max(2, min(MAX_LANES, LANE_BYTES // (8 * summand_size)))
-        lanes = min(lanes, n_blocks)
+        # Without threads there is one, in the order that a stream sends them.
+        lanes = min(lanes, n_blocks) if self.engine.n_threads else 1
         states: list[Any] = [None] * n_blocks
 
         def run_lane(lane: int) -> Sums:
@@ -239,7 +241,7 @@ def _merged(blocks: Sequence[Any], step: int) -> Block:
     targets = [block.targets.of_rows(slice(None, None, step)) for block in blocks]
     weights = [block.weight[:, ::step] * step for block in blocks]
     return Block(
-        SampledDesign(parts, step, first.dtype, first.has_intercept),
+        SampledDesign(parts, step, first.dtype, first.has_intercept, weights[0]),
         targets[0].joined(targets[1:]),
         namespace(weights[0]).concat(weights, axis=1),
     )

@@ -107,8 +107,10 @@ class SoftmaxRegressionCV(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator):
         Start each fit from the last `coefs_paths_` where that is better than the path's
         own start. Only where classes, number of folds and number of values of C are
         those of the last fit, and no fold lacks a class.
-    device : {None, "cpu"}, default=None
-        Where to compute; None is where X lives.
+    device : {None, "cpu", "cuda", "cuda:<index>"}, default=None
+        Where to compute; None is where X lives. With "cuda" NumPy and SciPy input goes to
+        the GPU (whole where it fits, else a block at a time) and answers come back as
+        NumPy; that needs CuPy.
     n_jobs : int, default=None
         Threads for blocks of rows. None or -1: all that the process may use, within a
         joblib worker its share. The result has the same bits for any number.
@@ -306,7 +308,7 @@ class SoftmaxRegressionCV(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator):
             )
 
     def _check_scoring(self, data: Ingested) -> None:
-        soft = isinstance(data.problem.targets, SoftTargets)
+        soft = isinstance(data.targets, SoftTargets)
         if soft and self.scoring != "neg_log_loss":
             raise ValueError(
                 "scoring must be 'neg_log_loss' with soft targets, got "
@@ -367,7 +369,7 @@ class SoftmaxRegressionCV(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator):
             tol=self.tol,
             max_iter=self.max_iter,
             # Of more columns than rows a fresh start finds those that the rows span.
-            coef=None if row_space_pays(data.problem.X) else mean,
+            coef=None if row_space_pays(data.X) else mean,
             dtype=data.dtype,
             watch=[print_progress] if self.verbose else [],
         )

@@ -33,7 +33,7 @@ from softreg._parameters import (
     n_threads,
 )
 from softreg._problem import Problem
-from softreg._rows import answer_dtype, checked_rows, product_dtype
+from softreg._rows import answer_dtype, checked_rows, placed, product_dtype
 from softreg._targets import HardTargets, Targets
 from softreg.solvers import SOLVERS
 
@@ -43,19 +43,20 @@ MAX_HESSIAN_SIDE = 20_000
 class Ingested(NamedTuple):
     """A problem, and what the estimator remembers of its data.
 
-    `row_weight` (n,) are the weights of the rows, `weight` (n,) those times the weights
-    of their classes, `targets` what the problem has of them: all on the host. `home` is
-    an array of the library and on the device that answers are given in.
+    `X` are the rows where they came from. On the host: their weights `row_weight` (n,),
+    those times the weights of their classes, `weight` (n,), and their `targets`. `home`
+    is an array of the library and on the device of the answers.
     """
 
     problem: Problem
+    X: Any
     home: Array
     classes: np.ndarray
     targets: Targets
     row_weight: np.ndarray
     weight: np.ndarray
     weight_decay: float
-    dtype: Any  # of the coefficients
+    dtype: str  # of the coefficients
     n_features_in: int
     feature_names_in: np.ndarray | None
 
@@ -85,39 +86,42 @@ def ingest(estimator: Any, X: Any, y: Any, sample_weight: Any) -> Ingested:
         scale = estimator.C * total
         decay = 1.0 / scale if scale > 0 else INF
     _check_scale(estimator, targets, weight, float(decay))
+    dtype = answer_dtype(X)
     home = stored_values(X) if is_foreign(X) else np.empty(0)
+    held, place = placed(estimator.device, X)
     problem = Problem(
-        X,
-        targets.on(home),
-        like(weight / total, home)[None, :],
-        product_dtype(X),
+        held,
+        targets.on(place),
+        like(weight / total, place)[None, :],
+        product_dtype(X, place),
         loss_of(estimator.loss, len(classes)),
         Parametrisation(len(classes), float(estimator.temperature)),
         intercept_of(estimator),
-        _engine(estimator, home),
+        _engine(estimator, place),
     )
     _check_solver_fits(estimator, problem)
     return Ingested(
         problem,
+        X,
         home,
         classes,
         targets,
         row_weight,
         weight,
         float(decay),
-        answer_dtype(X),
+        dtype,
         scratch.n_features_in_,
         getattr(scratch, "feature_names_in_", None),
     )
 
 
-def _engine(estimator: Any, home: Array) -> Engine:
+def _engine(estimator: Any, place: Array) -> Engine:
     """Return the threads of a fit, and what it may keep beside its rows."""
-    if not is_foreign(home):
+    if not is_foreign(place):
         return Engine(n_threads(estimator.n_jobs))
-    if not is_on_gpu(home):
+    if not is_on_gpu(place):
         return Engine(0)
-    return Engine(0, int(KEPT_SHARE * free_gpu_bytes(home)))
+    return Engine(0, int(KEPT_SHARE * free_gpu_bytes(place)))
 
 
 def _check_solver_fits(estimator: Any, problem: Problem) -> None:

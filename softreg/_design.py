@@ -17,6 +17,7 @@ from softreg._arrays import (
     cast,
     contiguous,
     is_sparse,
+    moved,
     namespace,
     product,
     product_with_rows,
@@ -24,6 +25,7 @@ from softreg._arrays import (
     stacked_rows,
     zeros,
 )
+from softreg._streams import RowStream
 
 
 class Parametrisation(NamedTuple):
@@ -263,6 +265,31 @@ class SparseDesign(NamedTuple):
         return csr_view(self.X, cast(self.X.data, namespace(self.X.data).float64))
 
 
+class StreamedDesign(NamedTuple):
+    """Rows of the host, sent to a device whenever they are read."""
+
+    stream: RowStream
+    number: int  # of the block
+    dtype: Any
+    has_intercept: bool
+
+    @property
+    def X(self) -> Any:  # noqa: N802
+        """The rows on the host."""
+        return self.stream.blocks[self.number]
+
+    def operand(self, coef: Array) -> Operand:
+        """Lay coefficients out for the rows."""
+        whole = design(self.X, self.dtype, has_intercept=self.has_intercept)
+        return whole.operand(coef)
+
+    def loaded(self) -> Design:
+        """Return the rows on the device, cast there."""
+        rows = self.stream.read(self.number)
+        whole = design(rows, self.dtype, has_intercept=self.has_intercept)
+        return whole.loaded()
+
+
 class SampledDesign(NamedTuple):
     """Every step-th row of some blocks, gathered when they are needed."""
 
@@ -270,6 +297,7 @@ class SampledDesign(NamedTuple):
     step: int
     dtype: Any
     has_intercept: bool
+    reference: Array  # where they are computed with
 
     def operand(self, coef: Array) -> Operand:
         """Lay coefficients out as for the blocks."""
@@ -279,6 +307,7 @@ class SampledDesign(NamedTuple):
     def loaded(self) -> Design:
         """Gather the rows, and cast them."""
         rows = stacked_rows([X[:: self.step, :] for X in self.parts])
+        rows = moved(rows, self.reference)
         whole = design(rows, self.dtype, has_intercept=self.has_intercept)
         return whole.loaded()
 

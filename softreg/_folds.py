@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.sparse
 
+from softreg._arrays import like, stored_bytes
 from softreg._blocks import HeldOut
 from softreg._data import Ingested
 from softreg._design import Parametrisation
@@ -70,14 +70,14 @@ class Batch(NamedTuple):
         return wide
 
 
-def least_log_proba(dtype: Any) -> float:
+def least_log_proba(dtype: str) -> float:
     """Return the logarithm of the least probability, as `sklearn.metrics.log_loss`."""
     return float(np.log(np.finfo(dtype).eps))
 
 
 def known_rows(y: Any, data: Ingested) -> np.ndarray:
     """Return which rows have a class, rather than one all of whose rows weigh 0."""
-    if isinstance(data.problem.targets, SoftTargets):
+    if isinstance(data.targets, SoftTargets):
         return np.ones(len(data.weight), dtype=bool)
     return np.isin(np.asarray(y).reshape(-1), data.classes)
 
@@ -150,9 +150,8 @@ def _width(data: Ingested) -> int:
     What a batch holds beside X, vectors of the coefficients' size and weights of the
     rows, is kept to a share of X or to a fixed size.
     """
-    X, (k, n_columns) = data.problem.X, data.problem.shape
-    stored = X.data.nbytes if scipy.sparse.issparse(X) else X.nbytes
-    budget = max(BATCH_BYTES, stored // 8)
+    X, (k, n_columns) = data.X, data.problem.shape
+    budget = max(BATCH_BYTES, stored_bytes(X) // 8)
     per_fold = max(8 * VECTORS * k * n_columns, 16 * X.shape[0])
     return max(1, budget // per_fold)
 
@@ -162,7 +161,7 @@ def _training_weight(
 ) -> np.ndarray:
     """Return each row's weight in a fold; a row drawn twice weighs twice."""
     counts = np.bincount(split[0], minlength=len(data.weight))
-    targets = data.problem.targets
+    targets = data.targets
     if isinstance(estimator.class_weight, str) and isinstance(targets, HardTargets):
         weight = data.row_weight * counts
         balanced = class_weights("balanced", data.classes, targets.codes, weight)
@@ -194,7 +193,7 @@ def _present(data: Ingested, weight: np.ndarray) -> np.ndarray:
     One that no soft target has is one all the same where its optimum is finite.
     """
     problem, n_classes = data.problem, len(data.classes)
-    targets = problem.targets
+    targets = data.targets
     if isinstance(targets, HardTargets):
         return np.bincount(targets.codes, weight, n_classes) > 0
     assert isinstance(targets, SoftTargets)
@@ -223,6 +222,7 @@ def _batch(
 ) -> Batch:
     """Return some folds, which have these classes, as a batch."""
     problem, classes = data.problem, np.flatnonzero(present)
+    place = problem.weight
     weights = np.empty((len(folds), len(scored)))
     held_out, total = np.empty_like(weights), np.empty(len(folds))
     for row, fold in enumerate(folds):
@@ -232,7 +232,7 @@ def _batch(
         held_out[row] = _held_out(fold, splits[fold], scored)
     lost = np.zeros(len(folds))
     if not (present.all() and known.all()):
-        absent = problem.targets.share_of(np.flatnonzero(~present))
+        absent = data.targets.share_of(np.flatnonzero(~present))
         outside = np.where(known, absent, 1.0)
         lost = held_out @ outside
         # What lies outside has no code to be scored by; it is scored by `lost`.
@@ -241,10 +241,10 @@ def _batch(
         temperature = problem.parametrisation.temperature
         problem = replace(
             problem,
-            targets=problem.targets.of_classes(classes),
+            targets=data.targets.of_classes(classes).on(place),
             loss=loss_of(estimator.loss, len(classes)),
             parametrisation=Parametrisation(len(classes), temperature),
         )
-    judged = HeldOut(held_out, least_log_proba(data.dtype))
-    problem = replace(problem, weight=weights, held_out=judged)
+    judged = HeldOut(like(held_out, place), least_log_proba(data.dtype))
+    problem = replace(problem, weight=like(weights, place), held_out=judged)
     return Batch(folds, classes, problem, total, lost)

@@ -318,7 +318,7 @@ def _lower_nearby(
     return trials[int(np.argmin(values))]
 
 
-def _rounded(objective: AngularObjective, result: Result, dtype: Any) -> Result:
+def _rounded(objective: AngularObjective, result: Result, dtype: str) -> Result:
     """Return the result as the user gets it: intercepts of sum zero, in a dtype."""
     coef = to_numpy(result.coef)
     if objective.intercept == "free":

@@ -11,6 +11,7 @@ import numpy as np
 from joblib import effective_n_jobs
 from sklearn.utils import check_random_state
 
+from softreg._arrays import gpu_reference
 from softreg._losses import ORDERS, TOP_K
 from softreg._solve import Solver
 from softreg._threads import SINGLE_BLAS_THREAD
@@ -208,10 +209,14 @@ def _check_device(device: Any) -> None:
             "device must be None, 'cpu', 'cuda' or 'cuda:<index>'",
             "None computes where X lives.",
         )
-    raise ValueError(
-        f"device={device!r} needs CuPy and a CUDA GPU, and this version of softreg "
-        "computes on the CPU only. Use device=None or device='cpu'."
-    )
+    try:
+        gpu_reference(device)
+    except RuntimeError as error:
+        raise ValueError(
+            f"device={device!r} needs CuPy and a CUDA GPU, got {error}. Install "
+            "softreg[cuda12] or softreg[cuda13] on a machine with one, or use "
+            "device=None or device='cpu'."
+        ) from error
 
 
 def solver_of(estimator: Any) -> Solver | None:

@@ -15,6 +15,7 @@ from softreg._arrays import (
     is_on_gpu,
     is_sparse,
     namespace,
+    place_of,
     zeros,
 )
 from softreg._blocks import (
@@ -29,10 +30,11 @@ from softreg._blocks import (
 )
 from softreg._certificate import Moments
 from softreg._curvature import FULL_SPEED
-from softreg._design import Parametrisation, design, rows_of
+from softreg._design import Parametrisation, StreamedDesign, design, rows_of
 from softreg._geometry import Geometry, moments_of
 from softreg._losses import Loss
 from softreg._objective import Objective
+from softreg._streams import RowStream
 from softreg._targets import Targets
 
 MAX_GRAM_COLUMNS = 6000
@@ -89,14 +91,28 @@ class Problem:
             size = sparse_block_rows(n_rows, n_features, n_classes, self.X.nnz)
         else:
             size = block_rows(n_features, n_classes, width)
-        blocks = tuple(self._block(*cut) for cut in even_cuts(n_rows, size))
+        cuts = even_cuts(n_rows, size)
+        parts = [rows_of(self.X, *cut) for cut in cuts]
+        stream = RowStream(parts, self.weight) if self.streams else None
+        blocks = tuple(
+            self._block(index, slice(*cut), parts[index], stream)
+            for index, cut in enumerate(cuts)
+        )
         return LocalBlocks(blocks, self.engine)
 
-    def _block(self, start: int, stop: int) -> Block:
-        rows, has_intercept = slice(start, stop), self.intercept != "none"
-        X = rows_of(self.X, start, stop)
+    @property
+    def streams(self) -> bool:
+        """Whether X lies elsewhere than it is computed with."""
+        return place_of(self.X) != place_of(self.weight)
+
+    def _block(
+        self, index: int, rows: slice, X: Any, stream: RowStream | None
+    ) -> Block:
+        has_intercept = self.intercept != "none"
         return Block(
-            design(X, self.dtype, has_intercept=has_intercept),
+            design(X, self.dtype, has_intercept=has_intercept)
+            if stream is None
+            else StreamedDesign(stream, index, self.dtype, has_intercept),
             self.targets.of_rows(rows),
             self.weight[:, rows],
             None if self.held_out is None else self.held_out.of_rows(rows),

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.exceptions import ConvergenceWarning
 
-from softreg._arrays import to_numpy
+from softreg._arrays import like, namespace, to_numpy
 from softreg._data import Ingested, ingest
 from softreg._losses import Loss, loss_of
 from softreg._parameters import INF, Range, refusal, solver_of
@@ -244,8 +244,8 @@ class _Rounds:
     def _solve(self, trust: np.ndarray, coef: Any) -> Solution:
         """Fit with rows weighed by trust, the penalty as it was for all of them."""
         problem = self.data.problem
-        weight = problem.weight * trust
-        left = weight.sum()
+        weight = problem.weight * like(trust, problem.weight)
+        left = float(namespace(weight).sum(weight))
         self.trust, self.l2 = trust, float(self.data.weight_decay / left)
         return solve(
             replace(problem, weight=weight / left),
@@ -261,7 +261,8 @@ class _Rounds:
     def _take_note(self, solution: Solution) -> np.ndarray:
         """Append the objective, and return the loss of each row."""
         problem = self.data.problem
-        objective = problem.objective(np.array([self.data.weight_decay]))
+        decay = like(np.array([self.data.weight_decay]), problem.weight)
+        objective = problem.objective(decay)
         objective = objective.in_double() or objective
         with problem.engine:
             losses = to_numpy(objective.row_losses(solution.coef))[0]

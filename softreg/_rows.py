@@ -14,10 +14,15 @@ from softreg._arrays import (
     Array,
     detached,
     dtype_name,
+    free_gpu_bytes,
+    gpu_reference,
     is_foreign,
+    is_on_gpu,
     is_sparse,
+    moved,
     namespace,
     place_of,
+    stored_bytes,
     stored_values,
 )
 from softreg._design import csr_view
@@ -31,6 +36,8 @@ DTYPES = [
 READ_AS_SINGLE = {"float32", "uint8", "int8", "int16", "float16", "bfloat16"}
 # Products with fewer entries of X are made in float64: the cast costs nothing there.
 SMALL_ENTRIES = 1 << 20
+# Of a GPU's free memory, the share that X may take.
+RESIDENT_SHARE = 0.6
 # Rows are searched for what is not finite so many entries at a time.
 SEARCHED_ENTRIES = 1 << 24
 
@@ -113,20 +120,44 @@ def check_same_place(estimator: Any, X: Any, coef: Any, method: str) -> None:
         )
 
 
+def placed(device: str | None, X: Any) -> tuple[Any, Array]:
+    """Return X where it is computed with, and an array that lies there.
+
+    A matrix of the host goes to a GPU whole where that leaves room to compute; else it
+    stays, to be sent a block at a time.
+    """
+    if is_foreign(X):
+        values = stored_values(X)
+        if device is not None and (device != "cpu") != is_on_gpu(values):
+            raise ValueError(
+                f"device={device!r} places NumPy and SciPy input, got X of "
+                f"{place_of(X)}. Use device=None: X is computed with where it lives."
+            )
+        return X, values
+    if device is None or device == "cpu":
+        return X, np.empty(0)
+    reference = gpu_reference(device)
+    if stored_bytes(X) > RESIDENT_SHARE * free_gpu_bytes(reference):
+        return X, reference
+    try:
+        return moved(X, reference), reference
+    except MemoryError:  # CuPy's is one: the memory is in pieces, or was taken
+        return X, reference
+
+
 def reads_as_single(X: Any) -> bool:
     """Return whether X is read as float32."""
     return dtype_name(X) in READ_AS_SINGLE
 
 
-def answer_dtype(X: Any) -> Any:
-    """Return the dtype of coefficients fitted to X, of the library of X."""
-    xp = namespace(X)
-    return xp.float32 if reads_as_single(X) else xp.float64
+def answer_dtype(X: Any) -> str:
+    """Return the name of the dtype of coefficients fitted to X."""
+    return "float32" if reads_as_single(X) else "float64"
 
 
-def product_dtype(X: Any) -> Any:
-    """Return the dtype of the first products with X."""
-    xp = namespace(X)
+def product_dtype(X: Any, place: Array) -> Any:
+    """Return the dtype of the first products with X, in the library of an array."""
+    xp = namespace(place)
     entries = X.nnz if is_sparse(X) else X.shape[0] * X.shape[1]
     small = entries <= SMALL_ENTRIES
     return xp.float32 if reads_as_single(X) and not small else xp.float64

@@ -13,11 +13,14 @@ from softreg._arrays import (
     Array,
     cast,
     contiguous,
+    gpu_reference,
     is_foreign,
     is_on_gpu,
     is_sparse,
+    like,
+    moved,
     namespace,
-    stored_values,
+    to_numpy,
 )
 from softreg._blocks import block_rows, gpu_block_rows
 from softreg._design import csr_view
@@ -38,7 +41,7 @@ class LinearMap(NamedTuple):
             coef = coef.astype(dtype, copy=False)
         else:
             coef = cast(coef, dtype)
-            if scipy.sparse.issparse(X):
+            if scipy.sparse.issparse(X) and not is_foreign(coef):
                 # Else SciPy's product lays them out so for every block.
                 coef = np.asfortranarray(coef)
         return LinearMap(coef, cast(intercept, dtype))
@@ -49,7 +52,7 @@ class LinearMap(NamedTuple):
         if is_sparse(X):
             n_entries = 2 * X.nnz // max(1, X.shape[0])
         itemsize = namespace(self.intercept).finfo(self.intercept.dtype).bits // 8
-        size = gpu_block_rows if is_on_gpu(stored_values(X)) else block_rows
+        size = gpu_block_rows if is_on_gpu(self.intercept) else block_rows
         return size(n_entries, n_scores, itemsize)
 
     def scores(self, rows: Any) -> Array:
@@ -76,10 +79,20 @@ def apply_rows(
     """
     X = checked_rows(estimator, X, reset=False)
     check_same_place(estimator, X, estimator.coef_, method)
-    intercept = estimator.intercept_
+    device = getattr(estimator, "device", None)
+    coef, intercept = estimator.coef_, estimator.intercept_
+    if device not in (None, "cpu") and not is_foreign(X):
+        place = gpu_reference(device)
+        coef = coef.toarray() if is_sparse(coef) else coef
+        linear = LinearMap(like(coef, place), like(intercept, place)).of(X)
+
+        def on_device(rows: Any) -> Array:
+            return to_numpy(function(linear.scores(moved(rows, place))))
+
+        return map_rows(X, linear.block_rows(X), on_device)
     if not is_foreign(intercept):
         intercept = np.asarray(intercept)
-    linear = LinearMap(estimator.coef_, intercept).of(X)
+    linear = LinearMap(coef, intercept).of(X)
     size = linear.block_rows(X)
     return map_rows(X, size, lambda rows: function(linear.scores(rows)))
 

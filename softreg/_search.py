@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse
 from sklearn.metrics import check_scoring
 
+from softreg._arrays import on_host
 from softreg._data import Ingested
 from softreg._folds import Batch, Split, known_rows, least_log_proba
 from softreg._labels import row_weights
@@ -71,7 +72,7 @@ def judge_of(
         if not framed:
             # Its rows are those of an array: they have no names to be checked.
             member.__dict__.pop("feature_names_in_", None)
-        rows = rows_at(X if framed else data.problem.X, test, n_rows)
+        rows = rows_at(X if framed else data.X, test, n_rows)
         extra = {k: rows_at(v, test, n_rows) for k, v in params.items()}
         return float(scorer(member, rows, labels[test], **extra))
 
@@ -81,9 +82,9 @@ def judge_of(
         """Return the mean log-probability, as evaluations sum it."""
         test, low = splits[fold][1], least_log_proba(data.dtype)
         member.__dict__.pop("feature_names_in_", None)
-        log_proba = member.predict_log_proba(data.problem.X[test]).T[None, ...]
+        log_proba = member.predict_log_proba(data.X[test]).T[None, ...]
         log_proba = np.clip(log_proba, low, np.log1p(-np.exp(low)))
-        of_rows = data.problem.targets.plain().at(test).inner(log_proba)[0]
+        of_rows = data.targets.plain().at(test).inner(log_proba)[0]
         of_rows = np.where(known[test], of_rows, low)
         return float(np.average(of_rows, weights=weight[test]))
 
@@ -155,7 +156,7 @@ class Search:
     def _take(self, batch: Batch, index: int, solution: Solution) -> None:
         """Keep the fits of a batch at one C."""
         cell = batch.folds, index
-        coef = batch.widened(solution.coef, self.data)
+        coef = batch.widened(on_host(solution.coef), self.data)
         self.coefs[cell] = coef
         self.objectives[cell], self.gaps[cell] = solution.value, solution.gap
         self.n_iter[cell], self.converged[cell] = solution.n_iter, solution.converged

@@ -89,8 +89,10 @@ class SoftmaxRegression(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator):
     warm_start : bool, default=False
         Start from the last solution. Where the classes changed, those that stayed keep
         their coefficients.
-    device : {None, "cpu"}, default=None
-        Where to compute; None is where X lives.
+    device : {None, "cpu", "cuda", "cuda:<index>"}, default=None
+        Where to compute; None is where X lives. With "cuda" NumPy and SciPy input goes to
+        the GPU (whole where it fits, else a block at a time) and answers come back as
+        NumPy; that needs CuPy.
     n_jobs : int, default=None
         Threads for blocks of rows. None or -1: all that the process may use, within a
         joblib worker its share. The result has the same bits for any number.
@@ -291,7 +293,8 @@ def attributes_of(
 
 def linear_attributes(data: Ingested, coef: Array) -> dict[str, Any]:
     """Return the attributes that prediction needs, of coefficients (k, P)."""
-    coef, n_features = cast(like(coef, data.home), data.dtype), data.n_features_in
+    coef, n_features = like(coef, data.home), data.n_features_in
+    coef = cast(coef, getattr(namespace(coef), data.dtype))
     numbered = data.classes.dtype.kind in "biuf"
     xp = namespace(coef)
     intercept = (

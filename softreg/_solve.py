@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from softreg._arrays import Array, cast, like, namespace, to_numpy, zeros
+from softreg._arrays import Array, like, namespace, rounded_to, to_numpy, zeros
 from softreg._losses import TopK
 from softreg._objective import Objective
 from softreg._problem import Problem, RowSpace, row_space_pays, to_row_space
@@ -53,7 +53,7 @@ def solve(
     tol: float,
     max_iter: int,
     coef: Array | None = None,
-    dtype: Any = np.float64,
+    dtype: str = "float64",
     watch: Sequence[Watcher] = (),
 ) -> Solution:
     """Fit the model of a problem at each penalty of l2 (B,), all in one batch.
@@ -75,7 +75,7 @@ def solve_path(
     *,
     tol: float,
     max_iter: int,
-    dtype: Any = np.float64,
+    dtype: str = "float64",
     starts: Sequence[Array] | None = None,
     watch: Sequence[Watcher] = (),
 ) -> Iterator[Solution]:
@@ -89,7 +89,7 @@ def solve_path(
     """
     reduced = None
     with problem.engine, np.errstate(over="ignore", invalid="ignore"):
-        if starts is None and row_space_pays(problem.X):
+        if starts is None and row_space_pays(problem.X) and not problem.streams:
             reduced = to_row_space(problem)
     small = problem if reduced is None else reduced.problem
     fit = Fit(small, reduced, solver or choose_solver(small), tol, max_iter, dtype)
@@ -102,10 +102,11 @@ def solve_path(
         yield solution
 
 
-def evaluated(problem: Problem, l2: np.ndarray, coef: Array, dtype: Any) -> Solution:
+def evaluated(problem: Problem, l2: np.ndarray, coef: Array, dtype: str) -> Solution:
     """Return a point as if a fit had ended there: its value and its proven gap."""
     fit = Fit(problem, None, NewtonCG(), tol=0.0, max_iter=0, dtype=dtype)
-    there = Trail(coef, np.full_like(l2, np.inf), l2)
+    unknown = like(np.full_like(l2, np.inf), problem.weight)
+    there = Trail(like(coef, problem.weight), unknown, unknown)
     with problem.engine, np.errstate(over="ignore", invalid="ignore"):
         return fit.at(l2, there, None, ())[0]
 
@@ -144,7 +145,7 @@ class Fit:
     solver: Solver
     tol: float
     max_iter: int
-    dtype: Any
+    dtype: str
 
     def at(
         self,
@@ -161,7 +162,7 @@ class Fit:
         stop = Stop(self.tol, self.max_iter, _reference(objective, l2))
         start = problem.start(len(l2)) if trail is None else trail.start(objective)
         if other is not None:
-            start = _better_start(objective, other, start)
+            start = _better_start(objective, like(other, start), start)
         able = for_loss(self.solver, objective.loss)
         result = able.minimize(objective, start, stop=stop, watch=watch)
         end = result.coef, like(result.value, result.coef), penalties
@@ -234,7 +235,7 @@ def _better_start(objective: Objective, coef: Array, start: Array) -> Array:
 
 
 def _finished(
-    objective: Objective, result: Result, stop: Stop, name: str, dtype: Any
+    objective: Objective, result: Result, stop: Stop, name: str, dtype: str
 ) -> Solution:
     """Centre over the classes, round to the answer's dtype, and say how it ended."""
     precise = objective.in_double() or objective
@@ -245,14 +246,14 @@ def _finished(
     value, gap, reached = result.value, result.gap, result.reached.copy()
     converged, reason = result.converged.copy(), list(result.reason)
     held_out = result.held_out
-    if dtype != xp.float64:
-        coef = cast(cast(coef, dtype), xp.float64)
+    if dtype != "float64":
+        coef = rounded_to(coef, dtype)
         lower = value - gap
         point = precise.evaluate(coef)
         if precise.intercept == "free":
             # Rounded weights of columns with large means shift the scores.
             balanced = precise.balance(point).coef
-            coef = cast(cast(balanced, dtype), xp.float64)
+            coef = rounded_to(balanced, dtype)
             point = precise.evaluate(coef)
         if point.held_out is not None:
             held_out = to_numpy(point.held_out)

@@ -12,7 +12,7 @@ import softreg
 ROOT = Path(softreg.__file__).parent
 LAYERS = [
     {"_arrays", "_threads", "_trees"},
-    {"_projections", "_factors"},
+    {"_projections", "_factors", "_streams"},
     {"_top_k"},
     {"_losses", "_targets", "_design", "solvers"},
     {"_blocks", "_certificate", "_fused", "_preconditioner", "functional"},
@@ -36,15 +36,15 @@ LAYERS = [
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 # fmt: off
 OWNERS = {
-    "cupy": {"_arrays", "_fused"},
-    "cupyx": {"_arrays"},
+    "cupy": {"_arrays", "_fused", "_streams"},
+    "cupyx": {"_arrays", "_streams"},
     "torch": {"_arrays"},
     "threadpoolctl": {"_threads"},
     "joblib": {"_parameters"},
     "sklearn": {
         "_parameters", "_labels", "_rows", "_data", "_scores", "_prediction",
-        "_softmax", "_hierarchical", "_robust", "_large_margin", "_path", "_search", "_cross_validation",
-        "display",
+        "_softmax", "_hierarchical", "_robust", "_large_margin", "_path", "_search",
+        "_cross_validation", "display",
     },
     "matplotlib": {"display"},
     "pandas": set(),
