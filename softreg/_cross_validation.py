@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import check_cv
 from sklearn.utils.metadata_routing import (
+    UNUSED,
     MetadataRouter,
     MethodMapping,
     process_routing,
@@ -108,16 +109,16 @@ class SoftmaxRegressionCV(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator):
         own start. Only where classes, number of folds and number of values of C are
         those of the last fit, and no fold lacks a class.
     device : {None, "cpu", "cuda", "cuda:<index>"}, default=None
-        Where to compute; None is where X lives. With "cuda" NumPy and SciPy input goes to
-        the GPU (whole where it fits, else a block at a time) and answers come back as
-        NumPy; that needs CuPy.
+        Where to compute; None is where X lives. With "cuda" NumPy and SciPy input goes
+        to the GPU (whole where it fits, else a block at a time) and answers come back
+        as NumPy; that needs CuPy.
     n_jobs : int, default=None
         Threads for blocks of rows. None or -1: all that the process may use, within a
         joblib worker its share. The result has the same bits for any number.
     random_state : int, RandomState instance or None, default=None
         For solvers that draw rows at random; those above are deterministic.
     verbose : int, default=0
-        1 prints a line an iteration.
+        1 prints a line a C of the search, and one an iteration of the fit of all rows.
 
     Attributes
     ----------
@@ -149,13 +150,15 @@ class SoftmaxRegressionCV(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator):
     objective_ : float
         F of all rows at `coef_` and `intercept_`.
     optimality_gap_ : float
-        Proven upper bound of its distance to the minimum.
+        Proven upper bound of its distance to the minimum. Without `refit` it is that of
+        a mean of coefficients, which is no minimum.
     weight_decay_ : float
-        Lambda of the fit of all rows.
+        Lambda of F.
     solver_ : str
         Name of the solver that ran.
     history_ : dict of ndarray
-        Of the fit of all rows, as in `SoftmaxRegression`.
+        Of the fit of all rows, as in `SoftmaxRegression`; without `refit` of the one
+        evaluation.
     n_features_in_ : int
         Columns of X.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -189,6 +192,9 @@ class SoftmaxRegressionCV(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator):
     >>> model.C_, model.scores_.shape, model.coefs_paths_.shape
     (1.0, (5, 3), (5, 3, 3, 14))
     """
+
+    # As of `score`'s own: weights go to the scorer, which says whether it wants them.
+    __metadata_request__score = {"sample_weight": UNUSED}  # noqa: RUF012
 
     def __init__(
         self,
@@ -272,7 +278,7 @@ class SoftmaxRegressionCV(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator):
         self._check_choices()
         estimator = SoftmaxRegression(**self._shared())
         routed = self._routed(sample_weight, params)
-        data = ingest(estimator, X, y, sample_weight)
+        data = ingest(estimator, X, y, sample_weight, owner=self)
         decays_of(values, data.weight.sum())
         self._check_scoring(data)
         splits = self._splits(X, y, routed.split, data)
@@ -324,8 +330,9 @@ class SoftmaxRegressionCV(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator):
         self, X: Any, y: Any, params: dict[str, Any], data: Ingested
     ) -> list[Split]:
         with advising(
-            "cv must be None, an integer, a splitter that these rows suffice for, or "
-            "a list of pairs (train, test) of row numbers."
+            "cv must be None, an integer of 2 or more, a splitter that these rows "
+            "suffice for (and `groups` of fit, one a row, where it wants them), or a "
+            "list of pairs (train, test) of row numbers."
         ):
             cv = check_cv(self.cv, y, classifier=True)
             found = list(cv.split(X, y, **params))
@@ -397,7 +404,8 @@ class SoftmaxRegressionCV(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator):
         score : float
             Accuracy where `scoring` is None.
         """
-        if self.scoring is None and not score_params:
+        routing = get_config()["enable_metadata_routing"]
+        if self.scoring is None and not score_params and not routing:
             return super().score(X, y, sample_weight)
         if self.scoring == "neg_log_loss" and np.ndim(y) == 2 and np.shape(y)[1] > 1:
             low = least_log_proba(self.coef_.dtype)
@@ -406,7 +414,7 @@ class SoftmaxRegressionCV(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator):
             return float(np.average(of_rows, weights=sample_weight))
         if sample_weight is not None:
             score_params["sample_weight"] = sample_weight
-        if get_config()["enable_metadata_routing"]:
+        if routing:
             routed = process_routing(self, "score", **score_params)
             score_params = routed["scorer"]["score"]
         scorer = check_scoring(self, self.scoring or "accuracy")

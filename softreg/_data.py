@@ -61,18 +61,22 @@ class Ingested(NamedTuple):
     feature_names_in: np.ndarray | None
 
 
-def ingest(estimator: Any, X: Any, y: Any, sample_weight: Any) -> Ingested:
+def ingest(
+    estimator: Any, X: Any, y: Any, sample_weight: Any, owner: Any = None
+) -> Ingested:
     """Check everything `fit` was given and return it as a problem.
 
-    The estimator is not touched: checks that set attributes see a copy of it.
+    The estimator is not touched: checks that set attributes see a copy of it. Where it
+    is part of another, `owner`, messages are that one's.
     """
+    owner = estimator if owner is None else owner
     check_parameters(estimator)
     if y is None:
         raise ValueError(
-            f"{type(estimator).__name__} requires y to be passed, but the target y is "
+            f"{type(owner).__name__} requires y to be passed, but the target y is "
             "None. Pass labels (n,) or soft targets (n, K)."
         )
-    scratch = copy.copy(estimator)
+    scratch = copy.copy(owner)
     X = checked_rows(scratch, X, reset=True)
     y, sample_weight = on_host(y), on_host(sample_weight)
     with advising("Pass one target, or one row of soft targets, for each row of X."):

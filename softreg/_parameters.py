@@ -122,6 +122,10 @@ def grid_of(Cs: Any) -> np.ndarray:
         return np.logspace(-4, 4, int(Cs))
     try:
         values = np.asarray(Cs, dtype=np.float64)
+        if isinstance(Cs, list | tuple) and any(
+            isinstance(C, str | bytes | bool | np.bool_) for C in Cs
+        ):
+            raise TypeError("strings and flags are no numbers")
     except (TypeError, ValueError) as error:
         raise TypeError(
             f"Cs must be an integer or a list of numbers, got {Cs!r}. {hint}"

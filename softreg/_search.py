@@ -67,8 +67,12 @@ def judge_of(
     if is_real(params.get("sample_weight")):
         params = {**params, "sample_weight": weight}
 
+    def weighing(rows: np.ndarray) -> np.ndarray:
+        """Return the rows that weigh anything: 0 is no row."""
+        return rows[weight[rows] > 0]
+
     def score(fold: int, member: SoftmaxRegression) -> float:
-        test = splits[fold][1]
+        test = weighing(splits[fold][1])
         if not framed:
             # Its rows are those of an array: they have no names to be checked.
             member.__dict__.pop("feature_names_in_", None)
@@ -80,7 +84,7 @@ def judge_of(
 
     def log_loss(fold: int, member: SoftmaxRegression) -> float:
         """Return the mean log-probability, as evaluations sum it."""
-        test, low = splits[fold][1], least_log_proba(data.dtype)
+        test, low = weighing(splits[fold][1]), least_log_proba(data.dtype)
         member.__dict__.pop("feature_names_in_", None)
         log_proba = member.predict_log_proba(data.X[test]).T[None, ...]
         log_proba = np.clip(log_proba, low, np.log1p(-np.exp(low)))
@@ -199,6 +203,8 @@ class Search:
         try:
             score = judge.score(fold, member)
         except Exception as error:  # a scorer may raise anything
+            if "pos_label" in str(error):
+                advice = "Name the positive class: make_scorer(..., pos_label=...)."
             raise ValueError(f"scoring failed {where}: {error}\n{advice}") from error
         if not np.isfinite(score):
             raise ValueError(

@@ -90,9 +90,9 @@ class SoftmaxRegression(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator):
         Start from the last solution. Where the classes changed, those that stayed keep
         their coefficients.
     device : {None, "cpu", "cuda", "cuda:<index>"}, default=None
-        Where to compute; None is where X lives. With "cuda" NumPy and SciPy input goes to
-        the GPU (whole where it fits, else a block at a time) and answers come back as
-        NumPy; that needs CuPy.
+        Where to compute; None is where X lives. With "cuda" NumPy and SciPy input goes
+        to the GPU (whole where it fits, else a block at a time) and answers come back
+        as NumPy; that needs CuPy.
     n_jobs : int, default=None
         Threads for blocks of rows. None or -1: all that the process may use, within a
         joblib worker its share. The result has the same bits for any number.

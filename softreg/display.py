@@ -45,6 +45,8 @@ class RegularizationPathDisplay:
         Which C the estimator chose.
     score_name : str
         What the scores are.
+    classes : ndarray of shape (n_classes,) or None
+        Labels, for the legend of up to ten classes.
 
     Attributes
     ----------
@@ -77,6 +79,7 @@ class RegularizationPathDisplay:
         one_standard_error: int | None,
         chosen: int,
         score_name: str = "score",
+        classes: np.ndarray | None = None,
     ) -> None:
         self.Cs = Cs
         self.scores = scores
@@ -85,6 +88,7 @@ class RegularizationPathDisplay:
         self.one_standard_error = one_standard_error
         self.chosen = chosen
         self.score_name = score_name
+        self.classes = classes
 
     @classmethod
     def from_estimator(cls, cv: Any, *, ax: Any = None) -> RegularizationPathDisplay:
@@ -117,7 +121,11 @@ class RegularizationPathDisplay:
         check_is_fitted(cv)
         order = np.argsort(cv.Cs_, kind="stable")
         Cs, scores = cv.Cs_[order], cv.scores_[:, order]
-        coefs = cv.coefs_paths_[:, order, :, :-1].astype(np.float64).mean(axis=0)
+        paths = cv.coefs_paths_[:, order].astype(np.float64)
+        # A class is averaged over the folds that have it.
+        has = np.isfinite(paths[..., -1:])
+        coefs = np.where(has, paths[..., :-1], 0.0).sum(axis=0)
+        coefs /= np.maximum(has.sum(axis=0), 1)
         display = cls(
             Cs=Cs,
             scores=scores,
@@ -128,6 +136,7 @@ class RegularizationPathDisplay:
             ),
             chosen=int(np.flatnonzero(Cs == cv.C_)[0]),
             score_name=_name_of(cv.scoring),
+            classes=cv.classes_,
         )
         return display.plot(ax=ax)
 
@@ -163,6 +172,8 @@ class RegularizationPathDisplay:
             )
         self._plot_scores(axes[0])
         self._plot_coefs(axes[1])
+        if not axes[0].get_shared_x_axes().joined(axes[0], axes[1]):
+            axes[0].set_xlabel("C")
         self.ax_, self.figure_ = axes, axes[0].figure
         return self
 
@@ -170,7 +181,10 @@ class RegularizationPathDisplay:
         n_folds, mean = len(self.scores), self.scores.mean(axis=0)
         for fold, scores in enumerate(self.scores):
             label = "each fold" if fold == 0 else None
-            ax.plot(self.Cs, scores, color="C0", alpha=0.25, linewidth=0.8, label=label)
+            ax.plot(
+                self.Cs, scores, color="C0", alpha=0.25, linewidth=0.8, label=label,
+                marker=self._marker,
+            )  # fmt: skip
         ax.plot(self.Cs, mean, color="C0", marker="o", markersize=4, label="mean")
         if n_folds > 1:
             error = self.scores.std(axis=0, ddof=1) / n_folds**0.5
@@ -185,22 +199,41 @@ class RegularizationPathDisplay:
         ax.set(xscale="log", ylabel=self.score_name)
         ax.legend(fontsize="small")
 
+    @property
+    def _marker(self) -> str | None:
+        """What marks the points of a line: a single one has no line."""
+        return "_" if len(self.Cs) == 1 else None
+
     def _marks(self) -> list[tuple[int, str, str]]:
-        """Return index, name and line style of each C that is marked."""
+        """Return index, name and line style of each C that is marked.
+
+        The line of the chosen one is solid.
+        """
         if self.one_standard_error is None:
             return [(self.best, "best", "-")]
         if self.one_standard_error == self.best:
             return [(self.best, "best and 1-SE", "-")]
-        return [(self.best, "best", "-"), (self.one_standard_error, "1-SE", "--")]
+        marked = [(self.best, "best"), (self.one_standard_error, "1-SE")]
+        return [(i, name, "-" if i == self.chosen else "--") for i, name in marked]
 
     def _plot_coefs(self, ax: Any) -> None:
         lines = self.coefs.reshape(len(self.Cs), -1)
         sizes = np.abs(lines).max(axis=0)
         shown = np.argsort(-sizes, kind="stable")[:MAX_LINES]
         n_classes, n_features = self.coefs.shape[1:]
+        labels = [] if self.classes is None else self.classes.tolist()
+        named = 1 < n_classes <= 10 and len(labels) == n_classes
+        seen = set()
         for line in np.sort(shown):
-            colour = f"C{line // n_features % 10}"
-            ax.plot(self.Cs, lines[:, line], color=colour, linewidth=0.8, alpha=0.8)
+            code = int(line) // n_features
+            label = str(labels[code]) if named and code not in seen else None
+            seen.add(code)
+            ax.plot(
+                self.Cs, lines[:, line], color=f"C{code % 10}", linewidth=0.8,
+                alpha=0.8, label=label, marker=self._marker,
+            )  # fmt: skip
+        if named:
+            ax.legend(title="class", fontsize="x-small", ncols=2)
         for index, _, style in self._marks():
             ax.axvline(self.Cs[index], color="C3", linestyle=style)
         # Small ones would be flat beside those without much penalty.

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, UnsetMetadataPassedError
 from sklearn.linear_model import LogisticRegressionCV
 from sklearn.metrics import accuracy_score, get_scorer, log_loss, make_scorer
 from sklearn.model_selection import (
@@ -617,6 +617,8 @@ X_IRIS, Y_IRIS = load_iris(return_X_y=True)
 ONE_CLASS = [(np.arange(50, 150), np.arange(50)), (np.arange(50), np.arange(50, 150))]
 BAD = {
     "no C": ({"Cs": []}, ValueError, r"Cs must be an integer or a list of one or more"),
+    "numbers as text": ({"Cs": ["1", "2"]}, TypeError, "Cs must be an integer or a l"),
+    "flags": ({"Cs": [True, 2]}, TypeError, "Cs must be an integer or a list"),
     "no grid": ({"Cs": 0}, ValueError, "Cs must be from 1 to 10000, got 0"),
     "an endless grid": ({"Cs": 10**12}, ValueError, "Cs must be from 1 to 10000"),
     "zero": ({"Cs": [1, 0.0]}, ValueError, r"Cs must be finite .* got \[0.0\]"),
@@ -632,7 +634,7 @@ BAD = {
     "no rows": ({"cv": [([0, 60, 120], [])]}, ValueError, "Fold 0 .* hold out rows"),
     "no training rows": ({"cv": [([], [1])]}, ValueError, "Fold 0 .* positive weight"),
     "rows beyond": ({"cv": [([0, 60, 900], [1])]}, ValueError, "Fold 0 .* below 150"),
-    "not pairs": ({"cv": [[1, 2, 3]]}, ValueError, "cv must be None, an integer, a s"),
+    "not pairs": ({"cv": [[1, 2, 3]]}, ValueError, "cv must be None, an integer of 2 or"),
     "scorer": ({"scoring": fails_at_weak_penalty}, ValueError,
                "scoring failed on fold 0 at C=1: no such thing"),
     "nan score": ({"scoring": lambda *args: np.nan}, ValueError,
@@ -778,3 +780,42 @@ def test_paths_do_not_depend_on_what_came_before(seed):
     for C, coef in zip(Cs, path.coefs, strict=True):
         alone = softmax_path(X, y, Cs=[C], tol=1e-9).coefs[0]
         np.testing.assert_allclose(coef, alone, atol=1e-3 * abs(alone).max())
+
+
+# -- what a new user met ---------------------------------------------------------------
+
+
+def test_messages_name_the_search():
+    with pytest.raises(
+        ValueError, match=r"SoftmaxRegressionCV does not accept missing"
+    ):
+        SoftmaxRegressionCV().fit(np.full((9, 2), np.nan), np.arange(9) % 3)
+    with pytest.raises(ValueError, match=r"SoftmaxRegressionCV requires y"):
+        SoftmaxRegressionCV().fit(X_IRIS, None)
+
+
+def test_the_positive_class_is_asked_for_by_name():
+    names = np.where(Y_IRIS == 1, "p", "n")
+    with pytest.raises(ValueError, match=r"make_scorer\(..., pos_label=...\)"):
+        SoftmaxRegressionCV([1.0], scoring="f1").fit(X_IRIS, names)
+
+
+def test_rows_that_weigh_nothing_are_not_scored():
+    weight = (Y_IRIS != 2) * 1.0
+    model = SoftmaxRegressionCV([1.0], cv=3, scoring="f1_macro")
+    assert (model.fit(X_IRIS, Y_IRIS, weight).scores_ > 0.99).all()
+
+
+def test_weights_of_the_score_are_the_scorers_to_ask_for():
+    weight = np.random.default_rng(0).exponential(size=150)
+    with sklearn.config_context(enable_metadata_routing=True):
+        accuracy = make_scorer(accuracy_score).set_score_request(sample_weight=True)
+        model = SoftmaxRegressionCV([0.1, 1.0], scoring=accuracy)
+        search = GridSearchCV(
+            model.set_fit_request(sample_weight=True), {"tol": [1e-3]}, cv=3
+        )
+        assert search.fit(X_IRIS, Y_IRIS, sample_weight=weight).best_score_ > 0.9
+        for scoring in (None, "accuracy"):
+            fitted = SoftmaxRegressionCV([1.0], scoring=scoring).fit(X_IRIS, Y_IRIS)
+            with pytest.raises(UnsetMetadataPassedError):
+                fitted.score(X_IRIS, Y_IRIS, sample_weight=weight)

@@ -89,3 +89,32 @@ def test_a_class_that_a_fold_lacks_is_drawn_from_the_others():
     model = SoftmaxRegressionCV([0.1, 1], cv=splits).fit(X, y)
     display = RegularizationPathDisplay.from_estimator(model)
     assert np.isfinite(display.coefs).all()
+
+
+def test_path_display_averages_a_class_over_the_folds_that_have_it():
+    X, y = load_wine(return_X_y=True)
+    rows = np.arange(178)
+    splits = [(rows[y != 2], rows[y == 2]), (rows[::2], rows[1::2])]
+    search = SoftmaxRegressionCV([0.1, 1.0], cv=splits, refit=False).fit(X, y)
+    display = RegularizationPathDisplay.from_estimator(search)
+    mean = display.coefs[display.chosen]
+    np.testing.assert_allclose(mean - mean.mean(axis=0), search.coef_, rtol=1e-6)
+
+
+def test_path_display_shows_a_single_value():
+    search = SoftmaxRegressionCV([1.0], cv=3).fit(*load_wine(return_X_y=True))
+    scores, coefs = RegularizationPathDisplay.from_estimator(search).ax_
+    points = [line for line in scores.get_lines() if line.get_linewidth() == 0.8]
+    points += [line for line in coefs.get_lines() if line.get_linewidth() == 0.8]
+    assert len(points) == 3 + 3 * 13
+    assert all(line.get_marker() == "_" for line in points)
+
+
+def test_path_display_names_classes_and_axes(search):
+    _, axes = plt.subplots(1, 2)
+    RegularizationPathDisplay.from_estimator(search, ax=axes)
+    assert [ax.get_xlabel() for ax in axes] == ["C", "C"]
+    legend = axes[1].get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == ["0", "1", "2"]
+    display = RegularizationPathDisplay.from_estimator(search)
+    assert display.ax_[0].get_xlabel() == ""
