@@ -30,8 +30,9 @@ struct Sums {
 // Sums over the classes of `z + step * v`, in one read.
 __device__ Sums sums_of(const REAL* z, const REAL* v, double step, offset n_classes,
                         offset stride) {
-    Sums s = {0.0, 0.0, 0.0, -INFINITY};
-    for (offset k = 0; k < n_classes; ++k) {
+    double first = v ? (double)v[0] : 0.0;
+    Sums s = {1.0, 0.0, first, (double)z[0] + step * first};
+    for (offset k = 1; k < n_classes; ++k) {
         double along = v ? (double)v[k * stride] : 0.0;
         double score = (double)z[k * stride] + step * along;
         if (score > s.top) {
@@ -151,6 +152,8 @@ def residual(
     """
     import cupy
 
+    # Of a sparse X they come by columns.
+    scores = cupy.ascontiguousarray(scores)
     loss = cupy.empty((scores.shape[0], scores.shape[2]))
     proba = cupy.empty_like(scores) if keep else None
     out = cupy.empty_like(scores)
@@ -161,6 +164,9 @@ def residual(
 
 def curved(scores: Array, along: Array, weight: Array) -> Array:
     """Return the weighted product of dp/dz with a direction, which is overwritten."""
+    import cupy
+
+    scores, along = (cupy.ascontiguousarray(a) for a in (scores, along))
     _launch("curved", scores, along, weight=weight)
     return along
 
@@ -171,6 +177,7 @@ def line(
     """Return weighted losses and slopes (B, rows) at `scores + steps way`."""
     import cupy
 
+    scores, way = (cupy.ascontiguousarray(a) for a in (scores, way))
     loss = cupy.empty((scores.shape[0], scores.shape[2]))
     slope = cupy.empty_like(loss)
     _launch("line", scores, way, steps, loss, slope, codes, weight=weight)

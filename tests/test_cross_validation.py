@@ -634,7 +634,7 @@ BAD = {
     "no rows": ({"cv": [([0, 60, 120], [])]}, ValueError, "Fold 0 .* hold out rows"),
     "no training rows": ({"cv": [([], [1])]}, ValueError, "Fold 0 .* positive weight"),
     "rows beyond": ({"cv": [([0, 60, 900], [1])]}, ValueError, "Fold 0 .* below 150"),
-    "not pairs": ({"cv": [[1, 2, 3]]}, ValueError, "cv must be None, an integer of 2 or"),
+    "not pairs": ({"cv": [[1, 2, 3]]}, ValueError, "must be None, an integer of 2 or"),
     "scorer": ({"scoring": fails_at_weak_penalty}, ValueError,
                "scoring failed on fold 0 at C=1: no such thing"),
     "nan score": ({"scoring": lambda *args: np.nan}, ValueError,

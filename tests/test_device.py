@@ -1,5 +1,9 @@
 """`device="cuda"` with a stand-in for the GPU: another device of array-api-strict."""
 
+import sys
+from contextlib import nullcontext
+from types import SimpleNamespace
+
 import array_api_strict
 import numpy as np
 import pytest
@@ -34,7 +38,7 @@ def gpu(request, monkeypatch):
 
 
 WINE = load_wine(return_X_y=True)
-DIGITS = load_digits(return_X_y=True)
+DIGITS = tuple(part[:500] for part in load_digits(return_X_y=True))
 CASES = {
     "wine": (*WINE, {}),
     "two classes": (*load_breast_cancer(return_X_y=True), {}),
@@ -51,7 +55,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_a_fit_on_a_device_is_that_of_the_host(case, gpu, monkeypatch):
     X, y, params = CASES[case]
-    monkeypatch.setattr("softreg._problem.block_rows", lambda *shape: 30)
+    monkeypatch.setattr("softreg._problem.block_rows", lambda *shape: len(X) // 5)
     model = SoftmaxRegression(**params).fit(X, y)
     other = clone(model).set_params(device="cuda").fit(X, y)
     for name in ("coef_", "intercept_", "classes_"):
@@ -180,3 +184,59 @@ def test_arrays_elsewhere_take_no_device(gpu):
     with pytest.raises(ValueError, match=r"device='cuda' places NumPy and SciPy input"):
         SoftmaxRegression(device="cuda").fit(X, WINE[1])
     assert SoftmaxRegression(device="cpu").fit(X, WINE[1]).converged_
+
+
+class FakeGPU:
+    """CuPy's streams as a list of what they were asked for, copies made at once."""
+
+    def __init__(self):
+        self.log = []
+        self.cuda = self
+        gpu = self
+
+        class Stream:
+            def __init__(self, name="kernels", non_blocking=False):
+                self.name = "copies" if non_blocking else name
+
+            def record(self):
+                gpu.log.append(f"{self.name} record")
+                return self
+
+            def wait_event(self, event):
+                gpu.log.append(f"{self.name} wait for {event.name}")
+
+            def synchronize(self):
+                gpu.log.append(f"host waits for {self.name}")
+
+        class Buffer(np.ndarray):
+            def set(self, rows, stream):
+                gpu.log.append(f"copy {len(rows)} on {stream.name}")
+                self[...] = rows
+
+        self.Stream = Stream
+        self.empty = lambda shape, dtype: np.empty(shape, dtype).view(Buffer)
+        self.get_current_stream = Stream
+
+    empty_pinned = staticmethod(np.empty)
+
+
+def test_pinned_buffers_are_overwritten_only_when_free(monkeypatch):
+    gpu = FakeGPU()
+    monkeypatch.setitem(sys.modules, "cupy", gpu)
+    monkeypatch.setitem(sys.modules, "cupyx", gpu)
+    reference = SimpleNamespace(device=nullcontext())
+    sender = streams.PinnedSender((3, 2), np.float32, reference)
+    blocks = [np.full((3, 2), i, dtype=np.float32) for i in range(4)]
+    arrivals = [sender.send(blocks[0]), sender.send(blocks[1])]
+    assert gpu.log == [
+        "kernels record", "copies wait for kernels", "copy 3 on copies",
+        "copies record",
+    ] * 2  # fmt: skip
+    np.testing.assert_array_equal(arrivals[0](), blocks[0])
+    assert gpu.log[-1] == "kernels wait for copies"
+    gpu.log.clear()
+    third = sender.send(blocks[2][:2])
+    assert gpu.log[0] == "host waits for copies"  # its staging has been copied
+    assert gpu.log.index("copies wait for kernels") < gpu.log.index("copy 2 on copies")
+    np.testing.assert_array_equal(arrivals[1](), blocks[1])
+    np.testing.assert_array_equal(third(), blocks[2][:2])

@@ -1,0 +1,343 @@
+"""Seconds to a proven gap on a GPU, beside scikit-learn, torch and a stand-in of cuML.
+
+    python benchmarks/gpu.py [--problems NAME ...] [--seconds 30] [--data FOLDER]
+                             [--output STEM] [--library cupy|numpy] [--share 1.0]
+
+The problems: `fashion_mnist` (60000 x 784, 10 classes), `imagenet` (1.28M x 2048, 1000
+classes) and `places` (2.45M x 2048, 205 classes), embeddings of a power-law spectrum
+made on the device with a tenth of the labels at random, and `text` (400000 x 30000 in
+CSR, 20 classes). float32, C = 1, a free intercept.
+
+softreg fits once, to a proven relative gap of 1e-6; its seconds to each gap are those
+of its history and of all that went before. The others are stopped after --seconds;
+their gaps are relative to the lower bound that softreg proves, by the objective that
+they evaluate themselves (torch, the stand-in), or in float64 at their end
+(scikit-learn).
+scikit-learn on the CPU gets so many rows as one of its fits may take the time for.
+
+Writes STEM.csv with a row for each library, problem and gap, and STEM.md with the
+table, the rates of a pass and the ceilings of the same run: a float32 matrix product
+and a copy. With `--library numpy --share 0.01` it rehearses on the CPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gc
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+# scikit-learn dispatches to CuPy only where SciPy may.
+os.environ.setdefault("SCIPY_ARRAY_API", "1")
+
+import gpu_rivals as rivals
+import numpy as np
+from problems import DATA, NotAvailableError, load
+
+from softreg import SoftmaxRegression
+from softreg._data import ingest
+
+TARGETS = (1e-2, 1e-3, 1e-4, 1e-6)
+GIGA, TERA = 1e9, 1e12
+
+
+class Library(NamedTuple):
+    """Where the data lie."""
+
+    name: str
+    xp: Any
+    device: str
+
+    def wait(self) -> None:
+        """Wait for the device."""
+        if self.name == "cupy":
+            self.xp.cuda.Device().synchronize()
+
+    def seconds(self, call: Callable[[], Any]) -> tuple[float, Any]:
+        self.wait()
+        start = time.perf_counter()
+        result = call()
+        self.wait()
+        return time.perf_counter() - start, result
+
+
+class Task(NamedTuple):
+    """A problem, and what is done with it."""
+
+    X: Any
+    y: Any
+    n_classes: int
+    sparse: bool = False
+
+
+class Row(NamedTuple):
+    """One line of the table."""
+
+    problem: str
+    library: str
+    rows: int
+    target: float
+    seconds: float | None
+    reached: float
+    evaluations: int
+    note: str
+
+
+def library_of(name: str) -> Library:
+    if name == "numpy":
+        return Library("numpy", np, "CPU (a rehearsal)")
+    import cupy
+
+    properties = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)
+    return Library("cupy", cupy, properties["name"].decode())
+
+
+# -- the problems ---------------------------------------------------------------------
+
+
+def fashion(library: Library, share: float, data: Path) -> Task:
+    X, y = load("fashion_mnist", data)
+    n_rows = int(len(X) * share)
+    X = library.xp.asarray(X[:n_rows], dtype=np.float32)
+    return Task(X, library.xp.asarray(y[:n_rows]), 10)
+
+
+def embeddings(
+    library: Library, n_rows: int, n_columns: int, n_classes: int, seed: int = 0
+) -> Task:
+    """Return rows whose covariance has eigenvalues 1 / k, and labels with noise."""
+    xp = library.xp
+    rng = xp.random.default_rng(seed)
+    axes = xp.linalg.qr(rng.standard_normal((n_columns, n_columns)))[0]
+    spread = (1 + xp.arange(n_columns)) ** -0.5
+    basis = (spread[:, None] * axes).astype(xp.float32)
+    n_telling = min(256, n_columns)
+    teacher = rng.standard_normal((n_telling, n_classes), dtype=xp.float32)
+    teacher *= 4 / n_telling**0.5
+    X = xp.empty((n_rows, n_columns), dtype=xp.float32)
+    y = xp.empty(n_rows, dtype=xp.int64)
+    for start in range(0, n_rows, 1 << 14):
+        stop = min(start + (1 << 14), n_rows)
+        hidden = rng.standard_normal((stop - start, n_columns), dtype=xp.float32)
+        X[start:stop] = hidden @ basis
+        scores = hidden[:, :n_telling] @ teacher
+        noise = rng.random(scores.shape, dtype=xp.float32)
+        scores -= xp.log(-xp.log(xp.clip(noise, 1e-30, 1 - 6e-8)))
+        labels = scores.argmax(axis=1)
+        stray = rng.integers(0, n_classes, stop - start)
+        labels = xp.where(rng.random(stop - start) < 0.1, stray, labels)
+        y[start:stop] = labels
+    # No class is missing, however few rows.
+    y[:n_classes] = xp.arange(n_classes)
+    return Task(X, y, n_classes)
+
+
+def text(library: Library, n_rows: int, n_words: int, n_classes: int) -> Task:
+    """Return rows of 60 words by Zipf's law, a quarter of them of the class's own."""
+    import scipy.sparse
+
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, n_classes, n_rows)
+    words = (n_words ** rng.random((n_rows, 60))).astype(np.int64) - 1
+    own = rng.integers(0, 50, (n_rows, 15)) * n_classes + y[:, None]
+    words[:, :15] = own % n_words
+    counts = np.ones(words.size, dtype=np.float32) / 60**0.5
+    rows = scipy.sparse.csr_matrix(
+        (counts, words.ravel().astype(np.int32), np.arange(n_rows + 1) * 60),
+        shape=(n_rows, n_words),
+    )
+    rows.sum_duplicates()
+    if library.name == "cupy":
+        import cupyx.scipy.sparse
+
+        rows = cupyx.scipy.sparse.csr_matrix(rows)
+    return Task(rows, library.xp.asarray(y), n_classes, sparse=True)
+
+
+def task_of(name: str, library: Library, share: float, data: Path) -> Task:
+    columns = 2048 if share == 1 else 64
+    if name == "fashion_mnist":
+        return fashion(library, share, data)
+    if name == "imagenet":
+        return embeddings(library, int(1_281_167 * share), columns, 1000)
+    if name == "places":
+        return embeddings(library, int(2_448_873 * share), columns, 205)
+    return text(library, int(400_000 * share), 30_000 if share == 1 else 2000, 20)
+
+
+# -- the measurements -----------------------------------------------------------------
+
+
+def ceilings(library: Library) -> tuple[float, float]:
+    """Return FLOP/s of a float32 product and bytes/s of a copy, the best of three."""
+    xp = library.xp
+    side = 8192 if library.name == "cupy" else 1024
+    square = xp.ones((side, side), dtype=xp.float32)
+    array = xp.ones(side * side * 4, dtype=xp.float32)
+    square @ square, array.copy()
+    products = min(library.seconds(lambda: square @ square)[0] for _ in range(3))
+    copies = min(library.seconds(array.copy)[0] for _ in range(3))
+    return 2 * side**3 / products, 2 * array.nbytes / copies
+
+
+def rates(library: Library, task: Task) -> tuple[float, float, float]:
+    """Return seconds, FLOP/s and bytes/s of X of a pass: value, gradient and bound."""
+    data = ingest(SoftmaxRegression(), task.X, task.y, None)
+    l2 = library.xp.asarray([data.weight_decay])
+    with data.problem.engine:
+        objective = data.problem.objective(l2)
+        coef = data.problem.start(1)
+        objective.evaluate(coef)
+        passes = (
+            library.seconds(lambda: objective.evaluate(coef))[0] for _ in range(3)
+        )
+        seconds = min(passes)
+    stored = task.X.nnz if task.sparse else task.X.size
+    flops, size = 4 * stored * task.n_classes, stored * (8 if task.sparse else 4)
+    return seconds, flops / seconds, size / seconds
+
+
+def softreg(
+    library: Library, problem: str, task: Task, where: str
+) -> tuple[list[Row], float]:
+    """Return the rows of one fit, and the lower bound that it proves."""
+    model = SoftmaxRegression(tol=1e-6)
+    total, _ = library.seconds(lambda: model.fit(task.X, task.y))
+    history = model.history_
+    gaps = history["optimality_gap"] / history["objective"]
+    before = total - history["seconds"][-1]
+    rows = []
+    for target in TARGETS:
+        at = np.flatnonzero(gaps <= target)
+        seconds = before + history["seconds"][at[0]] if len(at) else None
+        passes = int(history["passes"][at[0] if len(at) else -1])
+        rows.append(
+            Row(problem, f"softreg ({where})", task.X.shape[0], target, seconds,
+                float(gaps[-1]), passes, "proven")
+        )  # fmt: skip
+    return rows, model.objective_ - model.optimality_gap_
+
+
+def rival_rows(
+    problem: str, name: str, n_rows: int, trace: rivals.Trace, lowest: float
+) -> list[Row]:
+    """Return the rows of a rival, from its objective at each moment."""
+    values = np.minimum.accumulate(trace.values)
+    gaps = (values - lowest) / lowest
+    rows = []
+    for target in TARGETS:
+        at = np.flatnonzero(gaps <= target)
+        seconds = trace.seconds[at[0]] if len(at) else None
+        rows.append(
+            Row(problem, name, n_rows, target, seconds, float(gaps[-1]),
+                int(at[0]) + 1 if len(at) else len(values), trace.note)
+        )  # fmt: skip
+    return rows
+
+
+def measured(
+    library: Library, problem: str, task: Task, limit: float
+) -> tuple[list[Row], str]:
+    """Return the rows of a problem, and the line of its pass."""
+    seconds, flops, size = rates(library, task)
+    line = (
+        f"| {problem} | {' x '.join(map(str, task.X.shape))}, {task.n_classes} | "
+        f"{seconds:.3g} | {flops / TERA:.3g} | {size / GIGA:.3g} |"
+    )
+    rows, lowest = softreg(library, problem, task, library.name)
+    if problem == "fashion_mnist" and library.name == "cupy":
+        host = task._replace(X=library.xp.asnumpy(task.X), y=task.y.get())
+        on_host, _ = softreg(Library("numpy", np, ""), problem, host, "CPU")
+        rows += on_host
+    for name, fit in rivals.RIVALS.items():
+        gc.collect()
+        try:
+            trace = fit(library.xp, task, limit)
+        except rivals.NotPossibleError as error:
+            print(f"{problem}: {name}: {error}", flush=True)
+            continue
+        n_rows, bound = trace.n_rows or task.X.shape[0], lowest
+        if trace.n_rows:
+            bound = subset_bound(library, task, trace.n_rows)
+        rows += rival_rows(problem, name, n_rows, trace, bound)
+    return rows, line
+
+
+def subset_bound(library: Library, task: Task, n_rows: int) -> float:
+    """Return the lower bound that softreg proves for some of the rows."""
+    model = SoftmaxRegression(tol=1e-6).fit(task.X[:n_rows], task.y[:n_rows])
+    return model.objective_ - model.optimality_gap_
+
+
+# -- the report -----------------------------------------------------------------------
+
+
+def table(rows: list[Row]) -> list[str]:
+    heads = ["problem", "library", "rows", *(f"{t:.0e}" for t in TARGETS)]
+    heads += ["gap at the end", "note"]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for index in range(0, len(rows), len(TARGETS)):
+        first = rows[index]
+        cells = [
+            "" if row.seconds is None else f"{row.seconds:.2f}"
+            for row in rows[index : index + len(TARGETS)]
+        ]
+        lines.append(
+            f"| {first.problem} | {first.library} | {first.rows} | {' | '.join(cells)} "
+            f"| {first.reached:.1e} | {first.note} |"
+        )
+    return lines
+
+
+def write(stem: Path, library: Library, rows: list[Row], text: list[str]) -> None:
+    with stem.with_suffix(".csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("device", *Row._fields))
+        writer.writerows((library.device, *row) for row in rows)
+    stem.with_suffix(".md").write_text("\n".join(text) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    names = ["fashion_mnist", "imagenet", "places", "text"]
+    parser.add_argument("--problems", nargs="*", default=names, choices=names)
+    parser.add_argument("--library", default="cupy", choices=["cupy", "numpy"])
+    parser.add_argument("--share", type=float, default=1.0, help="of the rows")
+    parser.add_argument("--seconds", type=float, default=30.0, help="of each rival")
+    parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+    library = library_of(options.library)
+    product, copy = ceilings(library)
+    passes = [
+        f"On {library.device}: a float32 product at {product / TERA:.3g} TFLOP/s, a "
+        f"copy at {copy / GIGA:.4g} GB/s.",
+        "",
+        "| problem | n x d, K | seconds a pass | TFLOP/s | GB/s of X |",
+        "|---|---|---|---|---|",
+    ]
+    rows: list[Row] = []
+    for name in options.problems:
+        try:
+            task = task_of(name, library, options.share, options.data)
+        except NotAvailableError as error:
+            print(f"{name}: {error}", flush=True)
+            continue
+        own, line = measured(library, name, task, options.seconds)
+        rows += own
+        passes.append(line)
+        print("\n".join(table(own)), flush=True)
+        del task
+        gc.collect()
+        if options.output:
+            text = [*passes, "", "Seconds to each relative gap:", "", *table(rows)]
+            write(options.output, library, rows, text)
+    print("\n".join(passes))
+
+
+if __name__ == "__main__":
+    main()
