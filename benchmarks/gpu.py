@@ -38,7 +38,7 @@ import gpu_rivals as rivals
 import numpy as np
 from problems import DATA, NotAvailableError, load
 
-from softreg import SoftmaxRegression
+from softreg import SoftmaxRegression, solvers
 from softreg._data import ingest
 
 TARGETS = (1e-2, 1e-3, 1e-4, 1e-6)
@@ -202,10 +202,10 @@ def rates(library: Library, task: Task) -> tuple[float, float, float]:
 
 
 def softreg(
-    library: Library, problem: str, task: Task, where: str
+    library: Library, problem: str, task: Task, where: str, solver: Any = "auto"
 ) -> tuple[list[Row], float]:
     """Return the rows of one fit, and the lower bound that it proves."""
-    model = SoftmaxRegression(tol=1e-6)
+    model = SoftmaxRegression(tol=1e-6, solver=solver)
     total, _ = library.seconds(lambda: model.fit(task.X, task.y))
     history = model.history_
     gaps = history["optimality_gap"] / history["objective"]
@@ -253,6 +253,9 @@ def measured(
         host = task._replace(X=library.xp.asnumpy(task.X), y=task.y.get())
         on_host, _ = softreg(Library("numpy", np, ""), problem, host, "CPU")
         rows += on_host
+    if library.name == "cupy" and not task.sparse:
+        rough = solvers.NewtonCG(tensor_float=True)
+        rows += softreg(library, problem, task, "cupy, TF32 in CG", rough)[0]
     for name, fit in rivals.RIVALS.items():
         gc.collect()
         try:

@@ -5,6 +5,8 @@ Everything else computes in the namespace that `namespace` returns.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -172,6 +174,29 @@ def free_gpu_bytes(array: Array) -> int:
     with array.device:
         idle = cupy.get_default_memory_pool().free_bytes()
         return int(cupy.cuda.Device().mem_info[0] + idle)
+
+
+@contextmanager
+def tensor_float_products(reference: Array) -> Iterator[None]:
+    """Let float32 products on the GPU of an array round factors to TensorFloat-32."""
+    if is_cupy(reference):
+        from cupy._core import _routines_linalg as linalg
+
+        before = linalg.get_compute_type("f")
+        linalg.set_compute_type("f", linalg.COMPUTE_TYPE_TF32)
+        try:
+            yield
+        finally:
+            linalg.set_compute_type("f", before)
+        return
+    import torch
+
+    settings = torch.backends.cuda.matmul
+    allowed, settings.allow_tf32 = settings.allow_tf32, True
+    try:
+        yield
+    finally:
+        settings.allow_tf32 = allowed
 
 
 def detached(array: Array) -> Array:

@@ -18,6 +18,7 @@ from softreg._arrays import (
     is_on_gpu,
     like,
     on_host,
+    place_of,
     stored_values,
 )
 from softreg._blocks import KEPT_SHARE, Engine
@@ -129,7 +130,13 @@ def _engine(estimator: Any, place: Array) -> Engine:
 
 
 def _check_solver_fits(estimator: Any, problem: Problem) -> None:
-    """Refuse an exact Newton method whose Hessian would not fit."""
+    """Refuse a solver that these data cannot have."""
+    rough = isinstance(estimator.solver, SOLVERS["newton-cg"])
+    if rough and estimator.solver.tensor_float and not is_on_gpu(problem.weight):
+        raise ValueError(
+            "NewtonCG(tensor_float=True) needs data on a GPU, got "
+            f"{place_of(problem.weight)}. Use device='cuda', or leave it out."
+        )
     side = problem.shape[0] * problem.shape[1]
     exact = SOLVERS["newton-cholesky"]
     chosen = estimator.solver == "newton-cholesky" or isinstance(

@@ -206,3 +206,22 @@ def test_rows_of_the_host_for_a_fit_of_cupy_are_refused():
         model.predict(WINE[0])
     with pytest.raises(ValueError, match="same namespace and device"):
         model.predict(scipy.sparse.csr_array(WINE[0]))
+
+
+def test_tensor_cores_leave_the_optimum_exact():
+    import cupy
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(50_000, 64)).astype(np.float32)
+    y = (X[:, :20] + rng.gumbel(size=(50_000, 20))).argmax(axis=1)
+    solver = solvers.NewtonCG(tensor_float=True)
+    model = SoftmaxRegression(tol=1e-6, solver=solver).fit(cupy.asarray(X), y)
+    assert model.optimality_gap_ <= 1e-6 * model.objective_
+    exact = SoftmaxRegression(tol=1e-6).fit(X, y)
+    assert model.objective_ == pytest.approx(exact.objective_, rel=3e-6)
+    square = cupy.asarray(X[:64, :])
+    before = square @ square
+    assert bool((before == square @ square).all())
+    np.testing.assert_allclose(
+        before.get(), X[:64, :] @ X[:64, :], rtol=1e-4, atol=1e-4
+    )

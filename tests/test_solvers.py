@@ -1,11 +1,15 @@
 """Each solver on each problem: the minimum, whatever the batch, library and dtype."""
 
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 import scipy.optimize
 from bank import OPTIONS, Data
 
+from softreg import SoftmaxRegression
 from softreg._arrays import to_numpy
+from softreg._design import DenseDesign
 from softreg.solvers import LBFGS, NewtonCG, NewtonCholesky
 from softreg.solvers._line_search import search
 from softreg.solvers._loop import Line, Stop
@@ -138,6 +142,7 @@ def test_newton_keeps_few_iterations_on_columns_of_any_scale():
         (LBFGS, "memory", 0),
         (LBFGS, "max_line_search", 0),
         (LBFGS, "on_host", 1),
+        (NewtonCG, "tensor_float", 1),
     ],
 )
 def test_options_out_of_range_are_refused(solver, option, value):
@@ -173,3 +178,40 @@ def test_search_survives_values_that_are_not_finite():
 def test_search_refuses_to_climb():
     line = line_of(lambda t: t, lambda t: np.ones_like(t))
     assert search(line, np.zeros(1), np.ones(1)).length[0] == 0
+
+
+def test_rough_hessian_products_leave_the_optimum_exact(monkeypatch):
+    # TensorFloat-32 has 10 bits: what a GPU's tensor cores would do to the factors.
+    entered = []
+
+    @contextmanager
+    def rough(reference):
+        entered.append(True)
+        with monkeypatch.context() as patch:
+            forward = DenseDesign.forward
+            patch.setattr(DenseDesign, "forward", lambda *a: ten_bits(forward(*a)))
+            yield
+
+    def ten_bits(values):
+        mantissa, exponent = np.frexp(values)
+        return np.ldexp(np.round(mantissa * 2**11) / 2**11, exponent)
+
+    monkeypatch.setattr(
+        "softreg.solvers._conjugate_gradient.tensor_float_products", rough
+    )
+    data = Data(n_rows=500, n_classes=6)
+    exact = minimise(NewtonCG(), data.problem(), [1e-4], tol=1e-9)
+    assert not entered
+    result = minimise(NewtonCG(tensor_float=True), data.problem(), [1e-4], tol=1e-9)
+    assert len(entered) >= result.n_iter[0]
+    assert result.converged.all()
+    np.testing.assert_allclose(result.value, exact.value, rtol=1e-9)
+    np.testing.assert_allclose(result.coef, exact.coef, atol=1e-3)
+
+
+def test_tensor_cores_are_on_a_gpu():
+    X, y = Data().X, Data().codes
+    with pytest.raises(
+        ValueError, match=r"needs data on a GPU, got numpy\. Use device="
+    ):
+        SoftmaxRegression(solver=NewtonCG(tensor_float=True)).fit(X, y)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
-from softreg._arrays import Array, namespace
+from softreg._arrays import Array, namespace, tensor_float_products
 from softreg.solvers._loop import Objective, Point, inner
 
 
@@ -23,13 +24,16 @@ def newton_direction(
     *,
     tol: float,
     max_steps: int,
+    tensor_float: bool = False,
 ) -> NewtonStep:
     """Minimise the quadratic model of each problem until a step gains little.
 
     The rule is LIBLINEAR's since 2.40 (Galli & Lin 2021, truncation by the model's
-    decrease): stop after step j once `j (q_j - q_{j-1}) <= tol q_j`.
+    decrease): stop after step j once `j (q_j - q_{j-1}) <= tol q_j`. With
+    `tensor_float` the Hessian products, and nothing else, are rougher on a GPU.
     """
     xp = namespace(point.coef)
+    rough: Any = tensor_float_products if tensor_float else nullcontext
     residual = -point.gradient
     search = preconditioner.solve(residual)
     energy = inner(residual, search)
@@ -39,7 +43,8 @@ def newton_direction(
     n_steps = 0
     while n_steps < max_steps and bool(xp.any(active)):
         n_steps += 1
-        product = objective.hessian_product(point, search)
+        with rough(point.coef):
+            product = objective.hessian_product(point, search)
         curvature = inner(search, product)
         # Curvature is positive but for rounding; there the model is exhausted.
         active = active & (curvature > 0)
