@@ -6,7 +6,7 @@ Everything else computes in the namespace that `namespace` returns.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from typing import Any
 
@@ -161,6 +161,11 @@ def is_cupy(array: Array) -> bool:
     return array_api_compat.is_cupy_array(array)
 
 
+def device_context(array: Array) -> AbstractContextManager[Any]:
+    """Return a context in which CuPy computes on the device of an array."""
+    return array.device if is_cupy(array) else nullcontext()
+
+
 def free_gpu_bytes(array: Array) -> int:
     """Return how much memory is free on the GPU of an array."""
     if array_api_compat.is_torch_array(array):
@@ -171,7 +176,7 @@ def free_gpu_bytes(array: Array) -> int:
         return int(torch.cuda.mem_get_info(array.device)[0] + idle)
     import cupy
 
-    with array.device:
+    with device_context(array):
         idle = cupy.get_default_memory_pool().free_bytes()
         return int(cupy.cuda.Device().mem_info[0] + idle)
 

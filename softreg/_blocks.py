@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from softreg._arrays import Array, keep_freed_memory, namespace
+from softreg._arrays import Array, device_context, keep_freed_memory, namespace
 from softreg._design import Rows, SampledDesign
 from softreg._targets import Targets
 from softreg._threads import SINGLE_BLAS_THREAD
@@ -96,16 +97,25 @@ class Engine:
     n_threads : int
     kept_bytes : int or None
         Most that scores and probabilities may take beside their rows.
+    place : array or None
+        Of the library and on the device that is computed with; None is NumPy.
     """
 
-    def __init__(self, n_threads: int = 1, kept_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        n_threads: int = 1,
+        kept_bytes: int | None = None,
+        place: Array | None = None,
+    ) -> None:
         self.n_threads = n_threads
+        self._device = nullcontext() if place is None else device_context(place)
         self.kept_bytes = KEPT_BYTES if kept_bytes is None else kept_bytes
         self.passes = 0.0
         self._pool: ThreadPoolExecutor | None = None
 
     def __enter__(self) -> Engine:
         if self.n_threads == 0:
+            self._device.__enter__()
             return self
         keep_freed_memory()
         SINGLE_BLAS_THREAD.__enter__()
@@ -120,6 +130,7 @@ class Engine:
         trace: TracebackType | None,
     ) -> None:
         if self.n_threads == 0:
+            self._device.__exit__(kind, error, trace)
             return
         SINGLE_BLAS_THREAD.__exit__(kind, error, trace)
         if self._pool is not None:

@@ -125,8 +125,8 @@ def _engine(estimator: Any, place: Array) -> Engine:
     if not is_foreign(place):
         return Engine(n_threads(estimator.n_jobs))
     if not is_on_gpu(place):
-        return Engine(0)
-    return Engine(0, int(KEPT_SHARE * free_gpu_bytes(place)))
+        return Engine(0, place=place)
+    return Engine(0, int(KEPT_SHARE * free_gpu_bytes(place)), place)
 
 
 def _check_solver_fits(estimator: Any, problem: Problem) -> None:

@@ -324,7 +324,7 @@ def csr_view(X: Any, data: Array) -> Any:
 
 def csr_rows(X: Any, start: int, stop: int) -> Any:
     """Return rows of a CSR matrix as views of its arrays."""
-    low, high = X.indptr[start], X.indptr[stop]
+    low, high = int(X.indptr[start]), int(X.indptr[stop])
     view = type(X)((stop - start, X.shape[1]), dtype=X.dtype)
     view.data, view.indices = X.data[low:high], X.indices[low:high]
     view.indptr = X.indptr[start : stop + 1] - low

@@ -86,7 +86,8 @@ class Problem:
         width = namespace(self.weight).finfo(self.dtype).bits // 8
         if is_on_gpu(self.weight):
             n_scores = n_classes * self.weight.shape[0]
-            size = gpu_block_rows(n_features, n_scores, width)
+            stored = 2 * self.X.nnz // n_rows if is_sparse(self.X) else n_features
+            size = gpu_block_rows(stored, n_scores, width)
         elif is_sparse(self.X):
             size = sparse_block_rows(n_rows, n_features, n_classes, self.X.nnz)
         else:

@@ -244,11 +244,13 @@ class _Rounds:
     def _solve(self, trust: np.ndarray, coef: Any) -> Solution:
         """Fit with rows weighed by trust, the penalty as it was for all of them."""
         problem = self.data.problem
-        weight = problem.weight * like(trust, problem.weight)
-        left = float(namespace(weight).sum(weight))
+        with problem.engine:
+            weight = problem.weight * like(trust, problem.weight)
+            left = float(namespace(weight).sum(weight))
+            weight /= left
         self.trust, self.l2 = trust, float(self.data.weight_decay / left)
         return solve(
-            replace(problem, weight=weight / left),
+            replace(problem, weight=weight),
             np.array([self.l2]),
             solver_of(self.estimator),
             tol=self.estimator.tol,

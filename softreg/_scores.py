@@ -13,6 +13,7 @@ from softreg._arrays import (
     Array,
     cast,
     contiguous,
+    device_context,
     gpu_reference,
     is_foreign,
     is_on_gpu,
@@ -84,10 +85,12 @@ def apply_rows(
     if device not in (None, "cpu") and not is_foreign(X):
         place = gpu_reference(device)
         coef = coef.toarray() if is_sparse(coef) else coef
-        linear = LinearMap(like(coef, place), like(intercept, place)).of(X)
+        with device_context(place):
+            linear = LinearMap(like(coef, place), like(intercept, place)).of(X)
 
         def on_device(rows: Any) -> Array:
-            return to_numpy(function(linear.scores(moved(rows, place))))
+            with device_context(place):
+                return to_numpy(function(linear.scores(moved(rows, place))))
 
         return map_rows(X, linear.block_rows(X), on_device)
     if not is_foreign(intercept):

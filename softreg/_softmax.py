@@ -326,7 +326,8 @@ def _warm_coef(estimator: SoftmaxRegression, data: Ingested) -> Array | None:
         old = np.concatenate([-old / 2, old / 2])
     labels = on_host(estimator.classes_).tolist()
     rows = dict(zip(labels, old, strict=True))
-    start = on_host(data.problem.start(1))[0]
+    with data.problem.engine:
+        start = on_host(data.problem.start(1))[0]
     if len(start) == 1:
         start = np.concatenate([-start / 2, start / 2])
     n_columns = start.shape[1]
