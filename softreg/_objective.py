@@ -206,7 +206,7 @@ class Objective:
                 [coef[..., :-1], (coef[..., -1] + step)[..., None]], axis=-1
             )
             balanced = self.evaluate(moved, keep=keep)
-            slack = balanced.rounding * xp.abs(point.value)
+            slack = (balanced.rounding + self.eps) * xp.abs(point.value)
             if bool(xp.all(balanced.value <= point.value + slack)):
                 return balanced
             step = step / 2
