@@ -81,10 +81,12 @@ def to_numpy(array: Array) -> np.ndarray:
     """Return the array on the host, as NumPy."""
     if isinstance(array, np.ndarray):
         return array
-    if array_api_compat.is_cupy_array(array):
+    if array_api_compat.is_cupy_array(array) or _is_cupy_sparse(array):
         return array.get()
     if array_api_compat.is_torch_array(array):
-        return array.detach().cpu().numpy()
+        # NumPy has no bfloat16.
+        single = dtype_name(array) == "bfloat16"
+        return (array.float() if single else array).numpy(force=True)
     xp = getattr(array, "__array_namespace__", lambda: None)()
     if xp is not None and array_api_compat.is_array_api_strict_namespace(xp):
         array = xp.asarray(array, device=xp.Device("CPU_DEVICE"))
@@ -92,7 +94,7 @@ def to_numpy(array: Array) -> np.ndarray:
 
 
 def on_host(values: Any) -> Any:
-    """Return arrays of another library as NumPy arrays, anything else as it is."""
+    """Return arrays of another library as NumPy's or SciPy's, all else as it is."""
     return to_numpy(values) if is_foreign(values) else values
 
 
@@ -103,7 +105,9 @@ def like(values: Array, reference: Array) -> Array:
     if place_of(values) == place_of(reference):
         return values
     xp = array_api_compat.array_namespace(reference)
-    return xp.asarray(to_numpy(values), device=array_api_compat.device(reference))
+    # A copy: torch takes no negative strides, and would share memory it may write to.
+    values = np.array(to_numpy(values), order="C")
+    return xp.asarray(values, device=array_api_compat.device(reference))
 
 
 def moved(X: Any, reference: Array) -> Any:
@@ -202,6 +206,15 @@ def tensor_float_products(reference: Array) -> Iterator[None]:
         yield
     finally:
         settings.allow_tf32 = allowed
+
+
+def is_laid_out(array: Array) -> bool:
+    """Return whether an array has its entries in memory: torch has others."""
+    if not array_api_compat.is_torch_array(array):
+        return True
+    import torch
+
+    return array.layout == torch.strided and array.device.type != "meta"
 
 
 def detached(array: Array) -> Array:
@@ -433,12 +446,23 @@ def cholesky(matrix: Array) -> Array | None:
             return None
     xp = array_api_compat.array_namespace(matrix)
     try:
-        lower = xp.linalg.cholesky(matrix)
+        with _raising(matrix):
+            lower = xp.linalg.cholesky(matrix)
     except Exception as error:  # each library has a class of its own for this
         if "ositive" not in str(error) and "inalg" not in type(error).__name__.lower():
             raise
         return None
-    return lower if bool(xp.all(xp.isfinite(lower))) else None
+    fine = xp.all(xp.isfinite(lower)) & xp.all(xp.linalg.diagonal(lower) > 0)
+    return lower if bool(fine) else None
+
+
+def _raising(array: Array) -> AbstractContextManager[Any]:
+    """Return a context in which CuPy, too, says that a factorisation failed."""
+    if not is_cupy(array):
+        return nullcontext()
+    import cupyx
+
+    return cupyx.errstate(linalg="raise")
 
 
 def solve_lower(lower: Array, vectors: Array, *, transposed: bool) -> Array:

@@ -16,6 +16,7 @@ from sklearn.utils.metadata_routing import (
     process_routing,
 )
 
+from softreg._arrays import on_host
 from softreg._data import Ingested, ingest
 from softreg._folds import (
     Split,
@@ -276,6 +277,8 @@ class SoftmaxRegressionCV(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator):
         """
         values = grid_of(self.Cs)
         self._check_choices()
+        X, y, sample_weight = on_host(X), on_host(y), on_host(sample_weight)
+        params = {name: on_host(value) for name, value in params.items()}
         estimator = SoftmaxRegression(**self._shared())
         routed = self._routed(sample_weight, params)
         data = ingest(estimator, X, y, sample_weight, owner=self)
@@ -404,6 +407,7 @@ class SoftmaxRegressionCV(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator):
         score : float
             Accuracy where `scoring` is None.
         """
+        X, y, sample_weight = on_host(X), on_host(y), on_host(sample_weight)
         routing = get_config()["enable_metadata_routing"]
         if self.scoring is None and not score_params and not routing:
             return super().score(X, y, sample_weight)

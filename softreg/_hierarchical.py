@@ -21,6 +21,7 @@ from sklearn.utils.validation import (
 )
 
 from softreg import _trees as trees
+from softreg._arrays import on_host
 from softreg._descent import PROBABILITIES, all_leaves, best_leaves, nodes_of
 from softreg._labels import coded, row_weights
 from softreg._parameters import advising, is_whole, refusal
@@ -178,6 +179,7 @@ class HierarchicalSoftmax(ClassifierMixin, BaseEstimator):
         _check_parameters(self, template, sample_weight)
         scratch = copy.copy(self)
         X = checked_rows(scratch, X, reset=True)
+        y, sample_weight = on_host(y), on_host(sample_weight)
         data = _labelled(X, y, sample_weight, getattr(template, "class_weight", None))
         joins = _joins(self.tree, self.arity, data)
         tree = trees.planted(joins, len(data.classes))

@@ -10,6 +10,7 @@ from sklearn.utils import check_array
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import column_or_1d
 
+from softreg._arrays import on_host
 from softreg._parameters import (
     INF,
     advising,
@@ -198,7 +199,7 @@ def _cost_matrix(margin: Any, n_classes: int) -> np.ndarray | None:
     try:
         if margin is None or is_flag(margin):
             raise TypeError
-        cost = np.asarray(margin, dtype=np.float64)
+        cost = np.asarray(on_host(margin), dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise TypeError(
             f"margin must be a number or a (K, K) matrix, got {margin!r}. {hint}"

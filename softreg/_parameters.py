@@ -11,7 +11,7 @@ import numpy as np
 from joblib import effective_n_jobs
 from sklearn.utils import check_random_state
 
-from softreg._arrays import gpu_reference
+from softreg._arrays import Array, gpu_reference, on_host
 from softreg._losses import ORDERS, TOP_K
 from softreg._solve import Solver
 from softreg._threads import SINGLE_BLAS_THREAD
@@ -121,7 +121,7 @@ def grid_of(Cs: Any) -> np.ndarray:
             raise ValueError(f"Cs must be from 1 to {MAX_CS}, got {Cs}. {hint}")
         return np.logspace(-4, 4, int(Cs))
     try:
-        values = np.asarray(Cs, dtype=np.float64)
+        values = np.asarray(on_host(Cs), dtype=np.float64)
         if isinstance(Cs, list | tuple) and any(
             isinstance(C, str | bytes | bool | np.bool_) for C in Cs
         ):
@@ -213,8 +213,13 @@ def _check_device(device: Any) -> None:
             "device must be None, 'cpu', 'cuda' or 'cuda:<index>'",
             "None computes where X lives.",
         )
+    gpu_of(device)
+
+
+def gpu_of(device: str) -> Array:
+    """Return an empty array on a GPU by its name; refuse one that is not there."""
     try:
-        gpu_reference(device)
+        return gpu_reference(device)
     except RuntimeError as error:
         raise ValueError(
             f"device={device!r} needs CuPy and a CUDA GPU, got {error}. Install "

@@ -10,7 +10,16 @@ import scipy.sparse
 from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import check_is_fitted
 
-from softreg._arrays import Array, cast, is_foreign, namespace, on_host, to_numpy
+from softreg._arrays import (
+    Array,
+    cast,
+    is_foreign,
+    like,
+    namespace,
+    on_host,
+    place_of,
+    to_numpy,
+)
 from softreg._losses import Loss, shift_to_top
 from softreg._scores import apply_rows
 
@@ -169,8 +178,9 @@ class LinearSoftmaxMixin:
         def jacobian(scores: Array) -> Array:
             proba = loss.potential_and_proba(self._shifted(scores))[1]
             curvature, total = loss.curvature(proba)
-            mean = (curvature / total)[0, ...].T @ cast(coef, curvature.dtype)
-            return curvature[0, ...].T[:, :, None] * (coef - mean[:, None, :])
+            there = cast(like(coef, scores), curvature.dtype)
+            mean = (curvature / total)[0, ...].T @ there
+            return curvature[0, ...].T[:, :, None] * (there - mean[:, None, :])
 
         return apply_rows(self, X, jacobian, "proba_jacobian")
 
@@ -206,6 +216,11 @@ class LinearSoftmaxMixin:
             The estimator; `fit` makes `coef_` dense again.
         """
         check_is_fitted(self)
+        if is_foreign(self.coef_):
+            raise ValueError(
+                f"sparsify needs coef_ of NumPy, got one of {place_of(self.coef_)}. It "
+                "stays dense there."
+            )
         self.coef_ = scipy.sparse.csr_matrix(self.coef_)
         return self
 

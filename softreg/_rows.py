@@ -15,18 +15,19 @@ from softreg._arrays import (
     detached,
     dtype_name,
     free_gpu_bytes,
-    gpu_reference,
     is_foreign,
+    is_laid_out,
     is_on_gpu,
     is_sparse,
     moved,
     namespace,
+    on_host,
     place_of,
     stored_bytes,
     stored_values,
 )
 from softreg._design import csr_view
-from softreg._parameters import advising
+from softreg._parameters import advising, gpu_of
 
 # Read as they are; anything else is converted to float64 whole.
 DTYPES = [
@@ -46,14 +47,14 @@ def checked_rows(estimator: Any, X: Any, *, reset: bool) -> Any:
     """Return X as scikit-learn's checks pass it: any layout, no copy.
 
     An array of another library than NumPy stays what it is where the estimator computes
-    in it, else it is read as a NumPy array.
+    in it, else it becomes one of NumPy or SciPy.
     """
     columns = "" if reset else " Its columns are those of the fit, in that order."
     with advising(f"X must hold finite numbers, a row a sample.{columns}"):
         if is_foreign(X):
             if get_tags(estimator).array_api_support:
                 return _checked_foreign(estimator, X, reset=reset)
-            X = np.asarray(X)
+            X = on_host(X)
         X = validate_data(
             estimator,
             X,
@@ -79,6 +80,11 @@ def _as_rows(X: Any) -> Any:
 
 def _checked_foreign(estimator: Any, X: Array, *, reset: bool) -> Array:
     """Return an array of another library, checked in it."""
+    if not is_laid_out(X):
+        raise ValueError(
+            f"X must be a dense tensor with values, got layout {X.layout} on "
+            f"{X.device}. Pass sparse rows as SciPy's or CuPy's CSR."
+        )
     X = X.tocsr() if is_sparse(X) else detached(X)
     if X.ndim != 2:
         raise ValueError(f"Expected 2D array, got {X.ndim}D array instead.")
@@ -95,7 +101,14 @@ def _checked_foreign(estimator: Any, X: Array, *, reset: bool) -> Array:
     if xp.isdtype(values.dtype, "real floating"):
         _check_finite(values)
     validate_data(estimator, X, reset=reset, skip_check_array=True)
-    return xp.astype(X, xp.uint8) if dtype_name(values) == "bool" else X
+    if dtype_name(values) != "bool":
+        return X
+    if not is_sparse(X):
+        return xp.astype(X, xp.uint8)
+    # CuPy has no sparse matrices of bytes. A flag stored twice is one.
+    X = X.copy()
+    X.sum_duplicates()
+    return csr_view(X, xp.astype(X.data, xp.float32))
 
 
 def _check_finite(values: Array) -> None:
@@ -136,7 +149,7 @@ def placed(device: str | None, X: Any) -> tuple[Any, Array]:
         return X, values
     if device is None or device == "cpu":
         return X, np.empty(0)
-    reference = gpu_reference(device)
+    reference = gpu_of(device)
     if stored_bytes(X) > RESIDENT_SHARE * free_gpu_bytes(reference):
         return X, reference
     try:

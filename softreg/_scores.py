@@ -14,7 +14,6 @@ from softreg._arrays import (
     cast,
     contiguous,
     device_context,
-    gpu_reference,
     is_foreign,
     is_on_gpu,
     is_sparse,
@@ -25,6 +24,7 @@ from softreg._arrays import (
 )
 from softreg._blocks import block_rows, gpu_block_rows
 from softreg._design import csr_view
+from softreg._parameters import gpu_of
 from softreg._rows import check_same_place, checked_rows, reads_as_single
 
 
@@ -83,7 +83,7 @@ def apply_rows(
     device = getattr(estimator, "device", None)
     coef, intercept = estimator.coef_, estimator.intercept_
     if device not in (None, "cpu") and not is_foreign(X):
-        place = gpu_reference(device)
+        place = gpu_of(device)
         coef = coef.toarray() if is_sparse(coef) else coef
         with device_context(place):
             linear = LinearMap(like(coef, place), like(intercept, place)).of(X)

@@ -14,6 +14,7 @@ from softreg._arrays import (
     cast,
     contiguous,
     dtype_name,
+    is_foreign,
     like,
     namespace,
     on_host,
@@ -295,7 +296,7 @@ def linear_attributes(data: Ingested, coef: Array) -> dict[str, Any]:
     """Return the attributes that prediction needs, of coefficients (k, P)."""
     coef, n_features = like(coef, data.home), data.n_features_in
     coef = cast(coef, getattr(namespace(coef), data.dtype))
-    numbered = data.classes.dtype.kind in "biuf"
+    classes = _indexable(data.classes) if is_foreign(data.home) else None
     xp = namespace(coef)
     intercept = (
         coef[:, n_features] if coef.shape[1] > n_features else xp.zeros_like(coef[:, 0])
@@ -304,12 +305,23 @@ def linear_attributes(data: Ingested, coef: Array) -> dict[str, Any]:
     if data.feature_names_in is not None:
         names["feature_names_in_"] = data.feature_names_in
     return names | {
-        "classes_": like(data.classes, data.home) if numbered else data.classes,
+        "classes_": data.classes if classes is None else like(classes, data.home),
         "coef_": contiguous(coef[:, :n_features]),
         # Not a view: it would keep all coefficients alive.
         "intercept_": xp.asarray(intercept, copy=True),
         "n_features_in_": n_features,
     }
+
+
+def _indexable(classes: np.ndarray) -> np.ndarray | None:
+    """Return labels in a dtype that every library can index; None for no numbers."""
+    kind, size = classes.dtype.kind, classes.dtype.itemsize
+    if kind == "u" and size > 1:
+        signed = classes.astype(np.int64)
+        return signed if (signed == classes).all() and (signed >= 0).all() else None
+    if kind == "f" and size not in (4, 8):
+        return classes.astype(np.float64)
+    return classes.astype(classes.dtype.newbyteorder("=")) if kind in "biuf" else None
 
 
 def _warm_coef(estimator: SoftmaxRegression, data: Ingested) -> Array | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -83,6 +84,8 @@ class PinnedSender:
             self._arrived = [cupy.empty(shape, dtype) for _ in range(2)]
         self._pinned = [cupyx.empty_pinned(shape, dtype) for _ in range(2)]
         self._copied: list[Any] = [None, None]
+        # The buffers must not go back to their pools with a copy on its way.
+        weakref.finalize(self, self._stream.synchronize)
         self._turn = 0
 
     def send(self, rows: Any) -> Arrival:

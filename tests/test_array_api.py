@@ -9,7 +9,14 @@ from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 from sklearn.model_selection import GridSearchCV
 
-from softreg import HierarchicalSoftmax, SoftmaxRegression, softmax_path
+from softreg import (
+    HierarchicalSoftmax,
+    LargeMarginSoftmaxRegression,
+    RobustSoftmaxRegression,
+    SoftmaxRegression,
+    SoftmaxRegressionCV,
+    softmax_path,
+)
 from softreg._arrays import like, place_of, to_numpy
 
 OTHER_DEVICE = array_api_strict.Device("device1")
@@ -235,10 +242,80 @@ def test_half_precision_is_read_as_single():
         np.testing.assert_allclose(other.coef_.numpy(), model.coef_, atol=1e-4)
 
 
-def test_an_estimator_of_the_host_reads_arrays_as_numpy():
-    X, y = to_strict(WINE[0]), WINE[1]
-    model = HierarchicalSoftmax().fit(X, y)
-    assert isinstance(model.predict_proba(X), np.ndarray)
+@pytest.mark.parametrize(
+    "model",
+    [
+        SoftmaxRegressionCV([0.1, 1.0], cv=3),
+        HierarchicalSoftmax(),
+        RobustSoftmaxRegression(SoftmaxRegression(1e-2)),
+        LargeMarginSoftmaxRegression(C=1e-2, max_iter=20),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_estimators_of_the_host_read_arrays_as_numpy(model, to):
+    X, y = WINE
+    weight = np.ones(178)
+    model.fit(to(X), to(y), to(weight))
+    proba = model.predict_proba(to(X))
+    assert isinstance(proba, np.ndarray)
+    np.testing.assert_array_equal(
+        proba, clone(model).fit(X, y, weight).predict_proba(X)
+    )
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        WINE[1].astype(np.uint16),
+        WINE[1].astype(np.uint64),
+        WINE[1].astype(">i4"),
+        WINE[1].astype(np.longdouble),
+        WINE[1].astype(np.float16),
+        WINE[1].astype(np.uint64) + np.uint64(2**63),
+    ],
+    ids=lambda labels: labels.dtype.str,
+)
+def test_labels_of_any_dtype_can_be_predicted(labels, to):
+    X = WINE[0]
+    expected = SoftmaxRegression().fit(X, labels).predict(X)
+    model = SoftmaxRegression().fit(to(X), labels)
+    np.testing.assert_array_equal(to_numpy(model.predict(to(X))), expected)
+    assert model.score(to(X), labels) > 0.9
+
+
+def test_options_may_have_any_strides(to):
+    X, Q = WINE[0], soft_targets(178, 3)
+    margin = (1.0 - np.eye(3))[::-1, ::-1]
+    Q.setflags(write=False)
+    model = SoftmaxRegression(margin=margin).fit(X, Q[::-1, ::-1])
+    other = SoftmaxRegression(margin=margin).fit(to(X), Q[::-1, ::-1])
+    assert_same(model, other, X, to(X))
+    other = SoftmaxRegression(margin=to(np.ascontiguousarray(margin))).fit(to(X), Q)
+    assert other.converged_
+
+
+def test_a_fit_elsewhere_stays_dense(to):
+    model = SoftmaxRegression().fit(to(WINE[0]), WINE[1])
+    with pytest.raises(ValueError, match="sparsify needs coef_ of NumPy, got one of"):
+        model.sparsify()
+    assert place_of(model.densify().coef_) == place_of(to(WINE[0]))
+
+
+def test_tensors_without_entries_are_refused():
+    torch = pytest.importorskip("torch")
+    X = torch.asarray(WINE[0])
+    for rows in (X.to_sparse(), X.to("meta")):
+        with pytest.raises(ValueError, match=r"must be a dense tensor with values"):
+            SoftmaxRegression().fit(rows, WINE[1])
+
+
+def test_weights_of_half_precision():
+    torch = pytest.importorskip("torch")
+    weight = torch.ones(178, dtype=torch.bfloat16)
+    model = SoftmaxRegression().fit(torch.asarray(WINE[0]), WINE[1], weight)
+    other = SoftmaxRegression().fit(WINE[0], WINE[1], weight)
+    np.testing.assert_allclose(model.coef_.numpy(), other.coef_, atol=1e-6)
 
 
 def test_arrays_move_between_libraries(to):

@@ -179,11 +179,13 @@ def test_the_estimators_around_it():
         assert (gpu.predict(X) == host.predict(X)).mean() > 0.99
 
 
-def test_offsets_are_of_64_bits():
+def test_offsets_are_of_64_bits(monkeypatch):
     import cupy
 
-    if cupy.cuda.Device().mem_info[0] < 40e9:
-        pytest.skip("needs 40 GB")
+    if cupy.cuda.Device().mem_info[0] < 60e9:
+        pytest.skip("needs 60 GB")
+    # One block of 2.2e9 scores.
+    monkeypatch.setattr("softreg._problem.gpu_block_rows", lambda *shape: 3_000_000)
     n_rows, n_classes = 2_200_000, 1000
     rng = cupy.random.default_rng(0)
     X = rng.standard_normal((n_rows, 2), dtype=cupy.float32)
