@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from judge import objective
 from problems import DATA, load
-from scipy.special import logsumexp
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegressionCV
 from sklearn.model_selection import StratifiedKFold
@@ -90,9 +90,7 @@ def worst_gap(
         rows, labels = X[train], y[train]
         for index, C in enumerate(CS):
             coef = model.coefs_paths_[fold, 0, index]
-            scores = rows @ coef[:, :-1].T + coef[:, -1]
-            losses = logsumexp(scores, axis=1) - scores[np.arange(len(rows)), labels]
-            value = losses.mean() + (coef[:, :-1] ** 2).sum() / (2 * C * len(rows))
+            value = objective(rows, labels, coef[:, :-1], coef[:, -1], C)
             lower = ours.objectives_[fold, index] - ours.optimality_gaps_[fold, index]
             worst = max(worst, value / lower - 1)
     return worst

@@ -1,7 +1,7 @@
 """Seconds to a proven gap on a GPU, beside scikit-learn, torch and a stand-in of cuML.
 
     python benchmarks/gpu.py [--problems NAME ...] [--seconds 10] [--data FOLDER]
-                             [--output STEM] [--library cupy|numpy] [--share 1.0]
+                             [--output STEM] [--arrays cupy|numpy] [--share 1.0]
 
 The problems: `fashion_mnist` (60000 x 784, 10 classes), `imagenet` (1.28M x 2048, 1000
 classes) and `places` (2.45M x 2048, 205 classes), rectified embeddings of a power-law
@@ -15,9 +15,9 @@ they evaluate themselves (torch, the stand-in: in float32, and no better than fl
 finds at their end), or in float64 at the end of longer and longer fits (scikit-learn).
 scikit-learn on the CPU gets so many rows as one of its fits may take the time for.
 
-Writes STEM.csv with a row for each library, problem and gap, and STEM.md with the
+Writes STEM.csv with a row for each contender, problem and gap, and STEM.md with the
 table, the rates of a pass and the ceilings of the same run: a float32 matrix product
-and a copy. With `--library numpy --share 0.01` it rehearses on the CPU.
+and a copy. With `--arrays numpy --share 0.01` it rehearses on the CPU.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ TARGETS = (1e-2, 1e-3, 1e-4, 1e-6)
 GIGA, TERA = 1e9, 1e12
 
 
-class Library(NamedTuple):
+class Place(NamedTuple):
     """Where the data lie."""
 
     name: str
@@ -88,7 +88,7 @@ class Row(NamedTuple):
     """One line of the table."""
 
     problem: str
-    library: str
+    contender: str
     rows: int
     target: float
     seconds: float | None
@@ -97,34 +97,34 @@ class Row(NamedTuple):
     note: str
 
 
-def library_of(name: str) -> Library:
+def place_named(name: str) -> Place:
     if name == "numpy":
-        return Library("numpy", np, "CPU (a rehearsal)")
+        return Place("numpy", np, "CPU (a rehearsal)")
     import cupy
 
     properties = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)
-    return Library("cupy", cupy, properties["name"].decode())
+    return Place("cupy", cupy, properties["name"].decode())
 
 
 # -- the problems ---------------------------------------------------------------------
 
 
-def fashion(library: Library, share: float, data: Path) -> Task:
+def fashion(place: Place, share: float, data: Path) -> Task:
     X, y = load("fashion_mnist", data)
     n_rows = int(len(X) * share)
-    X = library.xp.asarray(X[:n_rows], dtype=np.float32)
-    return Task(X, library.xp.asarray(y[:n_rows]), 10)
+    X = place.xp.asarray(X[:n_rows], dtype=np.float32)
+    return Task(X, place.xp.asarray(y[:n_rows]), 10)
 
 
 def embeddings(
-    library: Library, n_rows: int, n_columns: int, n_classes: int, seed: int = 0
+    place: Place, n_rows: int, n_columns: int, n_classes: int, seed: int = 0
 ) -> Task:
     """Return rows like pooled features of a ResNet, and labels with noise.
 
     Normal variables of a power-law spectrum (eigenvalues 1 / k), shifted by half of a
     column's spread and cut off at 0, as after a rectifier.
     """
-    xp = library.xp
+    xp = place.xp
     rng = xp.random.default_rng(seed)
     axes = xp.linalg.qr(rng.standard_normal((n_columns, n_columns)))[0]
     spread = (1 + xp.arange(n_columns)) ** -0.5
@@ -151,7 +151,7 @@ def embeddings(
     return Task(X, y, n_classes)
 
 
-def text(library: Library, n_rows: int, n_words: int, n_classes: int) -> Task:
+def text(place: Place, n_rows: int, n_words: int, n_classes: int) -> Task:
     """Return rows of 60 words by Zipf's law, a quarter of them of the class's own."""
     import scipy.sparse
 
@@ -166,50 +166,48 @@ def text(library: Library, n_rows: int, n_words: int, n_classes: int) -> Task:
         shape=(n_rows, n_words),
     )
     rows.sum_duplicates()
-    if library.name == "cupy":
+    if place.name == "cupy":
         import cupyx.scipy.sparse
 
         rows = cupyx.scipy.sparse.csr_matrix(rows)
-    return Task(rows, library.xp.asarray(y), n_classes, sparse=True)
+    return Task(rows, place.xp.asarray(y), n_classes, sparse=True)
 
 
-def task_of(name: str, library: Library, share: float, data: Path) -> Task:
+def task_of(name: str, place: Place, share: float, data: Path) -> Task:
     columns = 2048 if share == 1 else 64
     if name == "fashion_mnist":
-        return fashion(library, share, data)
+        return fashion(place, share, data)
     if name == "imagenet":
-        return embeddings(library, int(1_281_167 * share), columns, 1000)
+        return embeddings(place, int(1_281_167 * share), columns, 1000)
     if name == "places":
-        return embeddings(library, int(2_448_873 * share), columns, 205)
-    return text(library, int(400_000 * share), 30_000 if share == 1 else 2000, 20)
+        return embeddings(place, int(2_448_873 * share), columns, 205)
+    return text(place, int(400_000 * share), 30_000 if share == 1 else 2000, 20)
 
 
 # -- the measurements -----------------------------------------------------------------
 
 
-def ceilings(library: Library) -> tuple[float, float]:
+def ceilings(place: Place) -> tuple[float, float]:
     """Return FLOP/s of a float32 product and bytes/s of a copy, the best of three."""
-    xp = library.xp
-    side = 8192 if library.name == "cupy" else 1024
+    xp = place.xp
+    side = 8192 if place.name == "cupy" else 1024
     square = xp.ones((side, side), dtype=xp.float32)
     array = xp.ones(side * side * 4, dtype=xp.float32)
     square @ square, array.copy()
-    products = min(library.seconds(lambda: square @ square)[0] for _ in range(3))
-    copies = min(library.seconds(array.copy)[0] for _ in range(3))
+    products = min(place.seconds(lambda: square @ square)[0] for _ in range(3))
+    copies = min(place.seconds(array.copy)[0] for _ in range(3))
     return 2 * side**3 / products, 2 * array.nbytes / copies
 
 
-def rates(library: Library, task: Task) -> tuple[float, float, float]:
+def rates(place: Place, task: Task) -> tuple[float, float, float]:
     """Return seconds, FLOP/s and bytes/s of X of a pass: value, gradient and bound."""
     data = ingest(SoftmaxRegression(), task.X, task.y, None)
-    l2 = library.xp.asarray([data.weight_decay])
+    l2 = place.xp.asarray([data.weight_decay])
     with data.problem.engine:
         objective = data.problem.objective(l2)
         coef = data.problem.start(1)
         objective.evaluate(coef)
-        passes = (
-            library.seconds(lambda: objective.evaluate(coef))[0] for _ in range(3)
-        )
+        passes = (place.seconds(lambda: objective.evaluate(coef))[0] for _ in range(3))
         seconds = min(passes)
     stored = task.X.nnz if task.sparse else task.X.size
     flops, size = 4 * stored * task.n_classes, stored * (8 if task.sparse else 4)
@@ -217,11 +215,11 @@ def rates(library: Library, task: Task) -> tuple[float, float, float]:
 
 
 def softreg(
-    library: Library, problem: str, task: Task, where: str, solver: Any = "auto"
+    place: Place, problem: str, task: Task, where: str, solver: Any = "auto"
 ) -> tuple[list[Row], float]:
     """Return the rows of one fit, and the lower bound that it proves."""
     model = SoftmaxRegression(tol=1e-6, solver=solver)
-    total, _ = library.seconds(lambda: model.fit(task.X, task.y))
+    total, _ = place.seconds(lambda: model.fit(task.X, task.y))
     history = model.history_
     gaps = history["optimality_gap"] / history["objective"]
     before = total - history["seconds"][-1]
@@ -259,36 +257,36 @@ def rival_rows(
 
 
 def measured(
-    library: Library, problem: str, task: Task, limit: float
+    place: Place, problem: str, task: Task, limit: float
 ) -> Iterator[tuple[list[Row], str]]:
-    """Yield the rows of each library, and the line of a pass."""
-    seconds, flops, size = rates(library, task)
+    """Yield the rows of each contender, and the line of a pass."""
+    seconds, flops, size = rates(place, task)
     line = (
         f"| {problem} | {' x '.join(map(str, task.X.shape))}, {task.n_classes} | "
         f"{seconds:.3g} | {flops / TERA:.3g} | {size / GIGA:.3g} |"
     )
-    rows, lowest = softreg(library, problem, task, library.name)
+    rows, lowest = softreg(place, problem, task, place.name)
     yield rows, line
-    if problem == "fashion_mnist" and library.name == "cupy":
-        host = task._replace(X=library.xp.asnumpy(task.X), y=task.y.get())
-        yield softreg(Library("numpy", np, ""), problem, host, "CPU")[0], ""
-    if library.name == "cupy" and not task.sparse:
+    if problem == "fashion_mnist" and place.name == "cupy":
+        host = task._replace(X=place.xp.asnumpy(task.X), y=task.y.get())
+        yield softreg(Place("numpy", np, ""), problem, host, "CPU")[0], ""
+    if place.name == "cupy" and not task.sparse:
         rough = solvers.NewtonCG(tensor_float=True)
-        yield softreg(library, problem, task, "cupy, TF32 in CG", rough)[0], ""
+        yield softreg(place, problem, task, "cupy, TF32 in CG", rough)[0], ""
     for name, fit in rivals.RIVALS.items():
-        library.free()
+        place.free()
         try:
-            trace = fit(library.xp, task, limit)
+            trace = fit(place.xp, task, limit)
         except Exception as error:  # a rival's failure must not cost the race
             print(f"{problem}: {name}: {type(error).__name__}: {error}", flush=True)
             continue
         n_rows, bound = trace.n_rows or task.X.shape[0], lowest
         if trace.n_rows:
-            bound = subset_bound(library, task, trace.n_rows)
+            bound = subset_bound(place, task, trace.n_rows)
         yield rival_rows(problem, name, n_rows, trace, bound), ""
 
 
-def subset_bound(library: Library, task: Task, n_rows: int) -> float:
+def subset_bound(place: Place, task: Task, n_rows: int) -> float:
     """Return the lower bound that softreg proves for some of the rows."""
     model = SoftmaxRegression(tol=1e-6).fit(task.X[:n_rows], task.y[:n_rows])
     return model.objective_ - model.optimality_gap_
@@ -298,7 +296,7 @@ def subset_bound(library: Library, task: Task, n_rows: int) -> float:
 
 
 def table(rows: list[Row]) -> list[str]:
-    heads = ["problem", "library", "rows", *(f"{t:.0e}" for t in TARGETS)]
+    heads = ["problem", "contender", "rows", *(f"{t:.0e}" for t in TARGETS)]
     heads += ["gap at the end", "note"]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for index in range(0, len(rows), len(TARGETS)):
@@ -308,17 +306,17 @@ def table(rows: list[Row]) -> list[str]:
             for row in rows[index : index + len(TARGETS)]
         ]
         lines.append(
-            f"| {first.problem} | {first.library} | {first.rows} | {' | '.join(cells)} "
-            f"| {first.reached:.1e} | {first.note} |"
+            f"| {first.problem} | {first.contender} | {first.rows} | "
+            f"{' | '.join(cells)} | {first.reached:.1e} | {first.note} |"
         )
     return lines
 
 
-def write(stem: Path, library: Library, rows: list[Row], text: list[str]) -> None:
+def write(stem: Path, place: Place, rows: list[Row], text: list[str]) -> None:
     with stem.with_suffix(".csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("device", *Row._fields))
-        writer.writerows((library.device, *row) for row in rows)
+        writer.writerows((place.device, *row) for row in rows)
     stem.with_suffix(".md").write_text("\n".join(text) + "\n")
 
 
@@ -326,16 +324,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     names = ["fashion_mnist", "imagenet", "places", "text"]
     parser.add_argument("--problems", nargs="*", default=names, choices=names)
-    parser.add_argument("--library", default="cupy", choices=["cupy", "numpy"])
+    parser.add_argument("--arrays", default="cupy", choices=["cupy", "numpy"])
     parser.add_argument("--share", type=float, default=1.0, help="of the rows")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each rival")
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
-    library = library_of(options.library)
-    product, copy = ceilings(library)
+    place = place_named(options.arrays)
+    product, copy = ceilings(place)
     passes = [
-        f"On {library.device}: a float32 product at {product / TERA:.3g} TFLOP/s, a "
+        f"On {place.device}: a float32 product at {product / TERA:.3g} TFLOP/s, a "
         f"copy at {copy / GIGA:.4g} GB/s.",
         "",
         "| problem | n x d, K | seconds a pass | TFLOP/s | GB/s of X |",
@@ -344,19 +342,19 @@ def main() -> None:
     rows: list[Row] = []
     for name in options.problems:
         try:
-            task = task_of(name, library, options.share, options.data)
+            task = task_of(name, place, options.share, options.data)
         except NotAvailableError as error:
             print(f"{name}: {error}", flush=True)
             continue
-        for own, line in measured(library, name, task, options.seconds):
+        for own, line in measured(place, name, task, options.seconds):
             rows += own
             passes += [line] if line else []
             print("\n".join(table(own)[0 if line else 2 :]), flush=True)
             if options.output:
                 text = [*passes, "", "Seconds to each relative gap:", "", *table(rows)]
-                write(options.output, library, rows, text)
+                write(options.output, place, rows, text)
         del task
-        library.free()
+        place.free()
     print("\n".join(passes))
 
 

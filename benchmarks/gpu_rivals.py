@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from judge import objective
 
 MEMORY = 5
 # scikit-learn on the CPU: what one of its evaluations does in a second, about.
@@ -55,21 +56,6 @@ class Clock:
 
     def trace(self, note: str, end: float, n_rows: int = 0) -> Trace:
         return Trace(np.array(self.seconds), np.array(self.values), note, end, n_rows)
-
-
-def objective(xp: Any, X: Any, y: Any, coef: Any, intercept: Any) -> float:
-    """Return F at C = 1 in float64, a block of rows at a time."""
-    coef, intercept = coef.astype(xp.float64), intercept.astype(xp.float64)
-    total, n_rows = 0.0, X.shape[0]
-    for start in range(0, n_rows, 1 << 14):
-        rows = X[start : start + (1 << 14)]
-        scores = rows.astype(xp.float64) @ coef.T + intercept
-        codes = y[start : start + (1 << 14)]
-        own = scores[xp.arange(len(codes)), codes][:, None]
-        top = scores.max(axis=1, keepdims=True)
-        losses = xp.log(xp.exp(scores - top).sum(axis=1)) + (top - own)[:, 0]
-        total += float(losses.sum())
-    return total / n_rows + float((coef * coef).sum()) / (2 * n_rows)
 
 
 # -- a stand-in of cuML's quasi-Newton loop -------------------------------------------
@@ -131,7 +117,7 @@ class StandIn:
                 pairs.append((s, change, product))
                 direction = -self.recursion(pairs, g, product / square)
             length = 1.0
-        end = objective(xp, self.X, self.y, x[:, :-1], x[:, -1])
+        end = objective(self.X, self.y, x[:, :-1], x[:, -1])
         return self.clock.trace("cuml-qn stand-in, float32, plain operations", end)
 
     def search(
@@ -211,7 +197,7 @@ def torch_lbfgs(xp: Any, task: Any, limit: float) -> Trace:
         coef, intercept = (part.numpy() for part in parts)
     else:
         coef, intercept = (xp.from_dlpack(part) for part in parts)
-    end = objective(xp, task.X, task.y, coef, intercept)
+    end = objective(task.X, task.y, coef, intercept)
     return clock.trace("torch.optim.LBFGS, float32, 20 iterations a time", end)
 
 
@@ -233,7 +219,7 @@ def scikit_learn_arrays(xp: Any, task: Any, limit: float) -> Trace:
             clock.start = time.perf_counter()
             model.fit(task.X, task.y)
             seconds = time.perf_counter() - clock.start
-            value = objective(xp, task.X, task.y, model.coef_, model.intercept_)
+            value = objective(task.X, task.y, model.coef_, model.intercept_)
             clock.seconds.append(seconds)
             clock.values.append(value)
             if 3 * seconds > limit:
@@ -261,7 +247,7 @@ def scikit_learn_host(xp: Any, task: Any, limit: float) -> Trace:
             model = LogisticRegression(tol=1e-8, max_iter=max_iter).fit(X, y)
             seconds = time.perf_counter() - start
             clock.seconds.append(seconds)
-            value = objective(np, X, y, model.coef_, model.intercept_)
+            value = objective(X, y, model.coef_, model.intercept_)
             clock.values.append(value)
             if 3 * seconds > limit:
                 break

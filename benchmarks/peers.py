@@ -33,8 +33,8 @@ from statistics import geometric_mean, median
 from typing import Any
 
 import numpy as np
+from judge import objective
 from problems import DATA, PROBLEMS, NotAvailableError, load
-from scipy.special import logsumexp
 
 TARGETS = (1e-2, 1e-4, 1e-6, 1e-8)
 TOLERANCES = tuple(10.0**-k for k in range(-4, 11))
@@ -119,19 +119,6 @@ def installed() -> dict[str, str]:
 
 
 # -- one process ----------------------------------------------------------------------
-
-
-def objective(X: Any, y: np.ndarray, coef: np.ndarray, intercept: np.ndarray) -> float:
-    """Return mean loss + ||coef||^2 / (2 n), C = 1, in float64 and block by block."""
-    total, n_rows = 0.0, X.shape[0]
-    coef, intercept = np.float64(coef), np.float64(intercept)
-    for start in range(0, n_rows, 4096):
-        rows, codes = X[start : start + 4096], y[start : start + 4096]
-        scores = np.asarray(rows @ coef.T) + intercept
-        total += np.sum(
-            logsumexp(scores, axis=1) - scores[np.arange(len(codes)), codes]
-        )
-    return float(total + np.sum(coef * coef) / 2) / n_rows
 
 
 def say(**row: Any) -> None:

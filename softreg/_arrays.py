@@ -81,7 +81,7 @@ def to_numpy(array: Array) -> np.ndarray:
     """Return the array on the host, as NumPy."""
     if isinstance(array, np.ndarray):
         return array
-    if array_api_compat.is_cupy_array(array) or _is_cupy_sparse(array):
+    if is_cupy(array) or _is_cupy_sparse(array):
         return array.get()
     if array_api_compat.is_torch_array(array):
         # NumPy has no bfloat16.
@@ -105,8 +105,10 @@ def like(values: Array, reference: Array) -> Array:
     if place_of(values) == place_of(reference):
         return values
     xp = array_api_compat.array_namespace(reference)
-    # A copy: torch takes no negative strides, and would share memory it may write to.
-    values = np.array(to_numpy(values), order="C")
+    values = to_numpy(values)
+    if array_api_compat.is_torch_array(reference):
+        # torch takes no negative strides, and warns of memory it must not write to.
+        values = np.array(values, order="C")
     return xp.asarray(values, device=array_api_compat.device(reference))
 
 
@@ -119,14 +121,10 @@ def moved(X: Any, reference: Array) -> Any:
     import cupy
     import cupyx.scipy.sparse
 
-    # CuPy has no sparse matrices of small numbers.
-    single = dtype_name(X) not in ("float64", "int32", "int64", "uint32", "uint64")
-    with reference.device:
-        parts = (
-            cupy.asarray(X.data.astype(np.float32 if single else np.float64)),
-            cupy.asarray(X.indices),
-            cupy.asarray(X.indptr),
-        )
+    # CuPy has sparse matrices of floats only.
+    data = X.data.astype(np.result_type(X.dtype, np.float32), copy=False)
+    with device_context(reference):
+        parts = tuple(cupy.asarray(part) for part in (data, X.indices, X.indptr))
         return cupyx.scipy.sparse.csr_matrix(parts, shape=X.shape)
 
 
@@ -153,16 +151,14 @@ def gpu_reference(device: str) -> Array:
 
 def is_on_gpu(array: Array) -> bool:
     """Return whether an array lies in a GPU's memory."""
-    if isinstance(array, np.ndarray):
-        return False
-    if array_api_compat.is_cupy_array(array):
-        return True
-    return array_api_compat.is_torch_array(array) and array.device.type == "cuda"
+    on_cuda = array_api_compat.is_torch_array(array) and array.device.type == "cuda"
+    return is_cupy(array) or on_cuda
 
 
 def is_cupy(array: Array) -> bool:
     """Return whether this is an array of CuPy."""
-    return array_api_compat.is_cupy_array(array)
+    plain = isinstance(array, np.ndarray)
+    return not plain and array_api_compat.is_cupy_array(array)
 
 
 def device_context(array: Array) -> AbstractContextManager[Any]:
@@ -231,6 +227,13 @@ def rounded_to(array: Array, name: str) -> Array:
 def dtype_name(array: Array) -> str:
     """Return the name of the dtype, as NumPy spells it."""
     return str(array.dtype).rpartition(".")[2]
+
+
+def empty(shape: tuple[int, ...], reference: Array) -> Array:
+    """Return float64 memory in the reference's library and on its device."""
+    xp = namespace(reference)
+    device = array_api_compat.device(reference)
+    return xp.empty(shape, dtype=xp.float64, device=device)
 
 
 def zeros(shape: tuple[int, ...], reference: Array) -> Array:
@@ -471,7 +474,7 @@ def solve_lower(lower: Array, vectors: Array, *, transposed: bool) -> Array:
         return scipy.linalg.solve_triangular(
             lower, vectors, lower=True, trans=int(transposed), check_finite=False
         )
-    if array_api_compat.is_cupy_array(lower):
+    if is_cupy(lower):
         from cupyx.scipy.linalg import solve_triangular
 
         return solve_triangular(lower, vectors, lower=True, trans=int(transposed))

@@ -32,8 +32,6 @@ MAX_BLOCK_ROWS = 3 << 12
 GPU_BLOCK_BYTES = 1 << 28
 # Scores and probabilities are kept beside their rows up to this size, else recomputed.
 KEPT_BYTES = 1 << 26
-# Of a GPU's free memory, the share that they may take there.
-KEPT_SHARE = 0.25
 # From so many rows on there are at least two blocks.
 MIN_SPLIT_ROWS = 1 << 12
 # Partial sums are held once a lane: fewer lanes where a sum is large.

@@ -25,7 +25,7 @@ from softreg._folds import (
     least_log_proba,
     row_numbers,
 )
-from softreg._losses import Loss, loss_of
+from softreg._losses import Loss, clipped, loss_of
 from softreg._parameters import (
     advising,
     check_choice,
@@ -413,7 +413,7 @@ class SoftmaxRegressionCV(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator):
             return super().score(X, y, sample_weight)
         if self.scoring == "neg_log_loss" and np.ndim(y) == 2 and np.shape(y)[1] > 1:
             low = least_log_proba(self.coef_.dtype)
-            log_proba = np.clip(self.predict_log_proba(X), low, None)
+            log_proba = clipped(self.predict_log_proba(X), low)
             of_rows = (np.asarray(y) * log_proba).sum(axis=1)
             return float(np.average(of_rows, weights=sample_weight))
         if sample_weight is not None:

@@ -21,7 +21,7 @@ from softreg._arrays import (
     place_of,
     stored_values,
 )
-from softreg._blocks import KEPT_SHARE, Engine
+from softreg._blocks import Engine
 from softreg._design import Parametrisation
 from softreg._labels import row_weights, targets_of
 from softreg._losses import TopK, loss_of
@@ -39,19 +39,19 @@ from softreg._targets import HardTargets, Targets
 from softreg.solvers import SOLVERS
 
 MAX_HESSIAN_SIDE = 20_000
+# Of a GPU's free memory, the share that scores and probabilities may take.
+KEPT_SHARE = 0.25
 
 
 class Ingested(NamedTuple):
     """A problem, and what the estimator remembers of its data.
 
     `X` are the rows where they came from. On the host: their weights `row_weight` (n,),
-    those times the weights of their classes, `weight` (n,), and their `targets`. `home`
-    is an array of the library and on the device of the answers.
+    those times the weights of their classes, `weight` (n,), and their `targets`.
     """
 
     problem: Problem
     X: Any
-    home: Array
     classes: np.ndarray
     targets: Targets
     row_weight: np.ndarray
@@ -60,6 +60,11 @@ class Ingested(NamedTuple):
     dtype: str  # of the coefficients
     n_features_in: int
     feature_names_in: np.ndarray | None
+
+    @property
+    def home(self) -> Array:
+        """An array of the library and on the device that answers are given in."""
+        return stored_values(self.X) if is_foreign(self.X) else np.empty(0)
 
 
 def ingest(
@@ -91,8 +96,6 @@ def ingest(
         scale = estimator.C * total
         decay = 1.0 / scale if scale > 0 else INF
     _check_scale(estimator, targets, weight, float(decay))
-    dtype = answer_dtype(X)
-    home = stored_values(X) if is_foreign(X) else np.empty(0)
     held, place = placed(estimator.device, X)
     problem = Problem(
         held,
@@ -108,13 +111,12 @@ def ingest(
     return Ingested(
         problem,
         X,
-        home,
         classes,
         targets,
         row_weight,
         weight,
         float(decay),
-        dtype,
+        answer_dtype(X),
         scratch.n_features_in_,
         getattr(scratch, "feature_names_in_", None),
     )

@@ -16,6 +16,7 @@ from softreg._arrays import (
     Array,
     cast,
     contiguous,
+    empty,
     is_sparse,
     moved,
     namespace,
@@ -23,7 +24,6 @@ from softreg._arrays import (
     product_with_rows,
     repeated,
     stacked_rows,
-    zeros,
 )
 from softreg._streams import RowStream
 
@@ -214,7 +214,7 @@ class SparseDesign(NamedTuple):
         flat = residual.reshape(-1, n_rows)
         n_features = self.X.shape[1]
         # Laid out class by class, as all else of the coefficients' size.
-        sums = zeros((flat.shape[0], n_features + self.has_intercept), flat)
+        sums = empty((flat.shape[0], n_features + self.has_intercept), flat)
         sums[:, :n_features] = (self.X.T @ flat.T).T
         if self.has_intercept:
             xp = namespace(flat)

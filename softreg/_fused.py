@@ -51,24 +51,41 @@ __device__ Sums sums_of(const REAL* z, const REAL* v, double step, offset n_clas
     return s;
 }
 
-extern "C" __global__ void residual(REAL* scores, REAL* proba, REAL* out, double* loss,
+// The row of a problem that a thread has.
+struct Item {
+    offset number, problem, row;
+    offset start;  // of its scores
+    double weight;
+};
+
+__device__ Item item_of(const double* weight, offset n_classes, offset n_rows,
+                        offset n_weights) {
+    Item item;
+    item.number = (offset)blockIdx.x * blockDim.x + threadIdx.x;
+    item.problem = item.number / n_rows;
+    item.row = item.number % n_rows;
+    item.start = item.problem * n_classes * n_rows + item.row;
+    // One row of weights may serve all problems; threads beyond the last have none.
+    offset owner = n_weights == 1 ? 0 : item.problem;
+    item.weight = owner < n_weights ? weight[owner * n_rows + item.row] : 0.0;
+    return item;
+}
+
+extern "C" __global__ void residual(REAL* scores, REAL* out, double* loss,
                                     const offset* codes, const double* weight,
                                     offset n_problems, offset n_classes, offset n_rows,
                                     offset n_weights) {
-    offset i = (offset)blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= n_problems * n_rows) return;
-    offset problem = i / n_rows, row = i % n_rows;
-    offset start = problem * n_classes * n_rows + row;
-    offset code = codes[row];
+    Item item = item_of(weight, n_classes, n_rows, n_weights);
+    if (item.problem >= n_problems) return;
+    offset start = item.start, code = codes[item.row];
+    double w = item.weight;
     REAL* z = scores + start;
-    double w = weight[(n_weights == 1 ? 0 : problem) * n_rows + row];
     Sums s = sums_of(z, 0, 0.0, n_classes, n_rows);
     double others = 0.0;
     for (offset k = 0; k < n_classes; ++k) {
         double shifted = (double)z[k * n_rows] - s.top;
         double p = EXP((REAL)shifted) / s.total;
         z[k * n_rows] = (REAL)shifted;
-        if (proba) proba[start + k * n_rows] = (REAL)p;
         if (k != code) {
             others += p;
             out[start + k * n_rows] = (REAL)(w * p);
@@ -76,18 +93,17 @@ extern "C" __global__ void residual(REAL* scores, REAL* proba, REAL* out, double
     }
     // p - 1 would lose the digits of an easy row.
     out[start + code * n_rows] = (REAL)(-w * others);
-    loss[i] = w * (log1p(s.other) - (double)z[code * n_rows]);
+    loss[item.number] = w * (log1p(s.other) - (double)z[code * n_rows]);
 }
 
 extern "C" __global__ void curved(const REAL* scores, REAL* along, const double* weight,
                                   offset n_problems, offset n_classes, offset n_rows,
                                   offset n_weights) {
-    offset i = (offset)blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= n_problems * n_rows) return;
-    offset problem = i / n_rows, row = i % n_rows;
-    const REAL* z = scores + problem * n_classes * n_rows + row;
-    REAL* v = along + problem * n_classes * n_rows + row;
-    double w = weight[(n_weights == 1 ? 0 : problem) * n_rows + row];
+    Item item = item_of(weight, n_classes, n_rows, n_weights);
+    if (item.problem >= n_problems) return;
+    const REAL* z = scores + item.start;
+    REAL* v = along + item.start;
+    double w = item.weight;
     Sums s = sums_of(z, v, 0.0, n_classes, n_rows);
     double mean = s.dot / s.total;
     for (offset k = 0; k < n_classes; ++k) {
@@ -101,18 +117,15 @@ extern "C" __global__ void line(const REAL* scores, const REAL* way,
                                 const offset* codes, const double* weight,
                                 offset n_problems, offset n_classes, offset n_rows,
                                 offset n_weights) {
-    offset i = (offset)blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= n_problems * n_rows) return;
-    offset problem = i / n_rows, row = i % n_rows;
-    offset start = problem * n_classes * n_rows + row;
-    const REAL *z = scores + start, *v = way + start;
-    double step = steps[problem];
-    double w = weight[(n_weights == 1 ? 0 : problem) * n_rows + row];
+    Item item = item_of(weight, n_classes, n_rows, n_weights);
+    if (item.problem >= n_problems) return;
+    const REAL *z = scores + item.start, *v = way + item.start;
+    double step = steps[item.problem], w = item.weight;
     Sums s = sums_of(z, v, step, n_classes, n_rows);
-    offset at = codes[row] * n_rows;
+    offset at = codes[item.row] * n_rows;
     double own = (double)z[at] + step * (double)v[at];
-    loss[i] = w * (log1p(s.other) - (own - s.top));
-    slope[i] = w * s.dot / s.total;
+    loss[item.number] = w * (log1p(s.other) - (own - s.top));
+    slope[item.number] = w * s.dot / s.total;
 }
 """
 
@@ -143,23 +156,19 @@ def _launch(name: str, scores: Array, *args: Any, weight: Array) -> None:
     _kernel(name, real)((n_blocks,), (THREADS,), arguments)
 
 
-def residual(
-    scores: Array, codes: Array, weight: Array, keep: bool
-) -> tuple[Array, Array, tuple[Array, Array] | None]:
-    """Return weighted losses (B, rows) and residuals (B, K, rows), and what to keep.
+def residual(scores: Array, codes: Array, weight: Array) -> tuple[Array, Array, Array]:
+    """Return weighted losses (B, rows), residuals (B, K, rows), and shifted scores.
 
-    Scores are overwritten by themselves less their maximum.
+    These are the scores less their maximum, written over them.
     """
     import cupy
 
     # Of a sparse X they come by columns.
     scores = cupy.ascontiguousarray(scores)
     loss = cupy.empty((scores.shape[0], scores.shape[2]))
-    proba = cupy.empty_like(scores) if keep else None
     out = cupy.empty_like(scores)
-    kept = np.intp(0) if proba is None else proba
-    _launch("residual", scores, kept, out, loss, codes, weight=weight)
-    return loss, out, None if proba is None else (scores, proba)
+    _launch("residual", scores, out, loss, codes, weight=weight)
+    return loss, out, scores
 
 
 def curved(scores: Array, along: Array, weight: Array) -> Array:

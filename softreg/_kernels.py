@@ -6,7 +6,6 @@ Each is `kernel(block, kept, *args) -> (summands, kept)`; scores are class-major
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from softreg import _fused as fused
@@ -23,7 +22,7 @@ from softreg._arrays import (
 )
 from softreg._blocks import Block, Sums
 from softreg._design import Design, Operand
-from softreg._losses import Loss, Softmax, TopK, shift_to_top
+from softreg._losses import Loss, Softmax, TopK, clipped, shift_to_top
 from softreg._preconditioner import Standardisation
 from softreg._targets import HardTargets
 
@@ -65,10 +64,11 @@ def evaluate(
     design = block.design.loaded()
     scores = design.forward(operand)
     held_out = held_out_scores(block, loss, scores)
-    if _fuses(block, loss, scores):
-        codes = block.targets.codes  # type: ignore[attr-defined]
-        losses, residual, state = fused.residual(scores, codes, block.weight, keep)
-        return (xp.sum(losses, axis=1), design.adjoint(residual), *held_out), state
+    codes = _fused_codes(block, loss)
+    if codes is not None:
+        losses, residual, shifted = fused.residual(scores, codes, block.weight)
+        own = (shifted,) if keep else None
+        return (xp.sum(losses, axis=1), design.adjoint(residual), *held_out), own
     shifted = shift_to_top(block.targets.add_margin(scores))
     potential, proba = loss.potential_and_proba(shifted)
     value = row_loss(block, potential, shifted)
@@ -78,16 +78,14 @@ def evaluate(
     return (value, design.adjoint(residual), *held_out), state
 
 
-def _fuses(block: Block, loss: Loss, array: Array) -> bool:
-    """Return whether one kernel does for a block: softmax of classes, on CuPy."""
+def _fused_codes(block: Block, loss: Loss) -> Array | None:
+    """Return the rows' classes where one kernel does for a block: softmax, on CuPy."""
     targets = block.targets
-    return (
-        is_cupy(array)
-        and isinstance(loss, Softmax)
-        and isinstance(targets, HardTargets)
-        and targets.smoothing == 0
-        and targets.cost is None
-    )
+    if not is_cupy(block.weight) or not isinstance(loss, Softmax):
+        return None
+    if not isinstance(targets, HardTargets):
+        return None
+    return targets.codes if targets.smoothing == 0 and targets.cost is None else None
 
 
 def held_out_scores(block: Block, loss: Loss, scores: Array) -> Sums:
@@ -102,7 +100,7 @@ def held_out_scores(block: Block, loss: Loss, scores: Array) -> Sums:
         targets, chosen = plain.at(rows), xp.take(of_rows, rows, axis=1)
         best = cast(one_hot(xp.argmax(chosen, axis=0), chosen.shape[0]), xp.float64)
         log_proba = loss.log_proba(shift_to_top(chosen[None, ...]))
-        log_proba = xp.clip(log_proba, floor, math.log1p(-math.exp(floor)))
+        log_proba = clipped(log_proba, floor)
         held, hits = xp.take(own, rows), targets.inner(best[None, ...])[0, :]
         log_proba = targets.inner(log_proba)[0, :]
         both.append(xp.stack([xp.sum(held * hits), xp.sum(held * log_proba)]))
@@ -133,16 +131,21 @@ def _shifted(block: Block, design: Design, kept: Any, operand: Operand | None) -
 def _state(
     block: Block, design: Design, kept: Any, loss: Loss, operand: Operand | None
 ) -> tuple[Array, Array]:
-    """Return scores and probabilities as kept, or else of the operand."""
+    """Return scores and probabilities as kept, or else of the operand.
+
+    Fused kernels keep the scores alone.
+    """
+    if kept is not None and len(kept) == 2:
+        return kept
     shifted = _shifted(block, design, kept, operand)
-    return shifted, loss.potential_and_proba(shifted)[1] if kept is None else kept[1]
+    return shifted, loss.potential_and_proba(shifted)[1]
 
 
 def hessian_product(
     block: Block, kept: Any, loss: Loss, operand: Operand | None, along: Operand
 ) -> tuple[Sums, Any]:
     design = block.design.loaded()
-    if _fuses(block, loss, block.weight):
+    if _fused_codes(block, loss) is not None:
         shifted = _shifted(block, design, kept, operand)
         scores = fused.curved(shifted, design.forward(along), block.weight)
         return (design.adjoint(scores),), None
@@ -191,8 +194,8 @@ def line(
         design = block.design.loaded()
         kept = _scores(block, design, operand), _way(block, design, along)
     scores, way = kept
-    if _fuses(block, loss, scores):
-        codes = block.targets.codes  # type: ignore[attr-defined]
+    codes = _fused_codes(block, loss)
+    if codes is not None:
         both = fused.line(scores, way, steps, codes, block.weight)
         return tuple(xp.sum(sums, axis=1) for sums in both), None
     moved = cast(steps, way.dtype)[:, None, None] * way

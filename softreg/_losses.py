@@ -7,6 +7,7 @@ NumPy does several times faster than reductions along a short last axis.
 
 from __future__ import annotations
 
+import math
 import re
 from typing import NamedTuple, Protocol
 
@@ -191,6 +192,15 @@ def shift_to_top(scores: Array) -> Array:
     """Return the scores less each row's largest, in place where the library can."""
     scores -= namespace(scores).max(scores, axis=1, keepdims=True)
     return scores
+
+
+def clipped(log_proba: Array, least: float) -> Array:
+    """Return log-probabilities between `least` and `log(1 - exp(least))`.
+
+    The first is what a class pays that is thought impossible, as in
+    `sklearn.metrics.log_loss`.
+    """
+    return namespace(log_proba).clip(log_proba, least, math.log1p(-math.exp(least)))
 
 
 ORDERS = {"softmax": 1.0, "entmax15": 1.5, "sparsemax": 2.0}

@@ -13,7 +13,7 @@ from softreg._arrays import on_host
 from softreg._data import Ingested
 from softreg._folds import Batch, Split, known_rows, least_log_proba
 from softreg._labels import row_weights
-from softreg._losses import TopK
+from softreg._losses import TopK, clipped
 from softreg._parameters import is_real, solver_of
 from softreg._path import Stopped, decays_of
 from softreg._softmax import SoftmaxRegression, attributes_of, linear_attributes
@@ -87,7 +87,7 @@ def judge_of(
         test, low = weighing(splits[fold][1]), least_log_proba(data.dtype)
         member.__dict__.pop("feature_names_in_", None)
         log_proba = member.predict_log_proba(data.X[test]).T[None, ...]
-        log_proba = np.clip(log_proba, low, np.log1p(-np.exp(low)))
+        log_proba = clipped(log_proba, low)
         of_rows = data.targets.plain().at(test).inner(log_proba)[0]
         of_rows = np.where(known[test], of_rows, low)
         return float(np.average(of_rows, weights=weight[test]))

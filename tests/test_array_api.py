@@ -197,11 +197,10 @@ def test_other_columns_than_the_fits_are_refused(to):
 def test_a_fitted_model_travels(to):
     X, y = WINE
     model = SoftmaxRegression().fit(to(X), to(y))
-    if to is not to_strict_device:  # its arrays cannot be pickled back to their device
-        again = pickle.loads(pickle.dumps(model))
-        np.testing.assert_array_equal(
-            to_numpy(again.predict(to(X))), to_numpy(model.predict(to(X)))
-        )
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(
+        to_numpy(again.predict(to(X))), to_numpy(model.predict(to(X)))
+    )
 
 
 def test_the_path_lives_where_its_rows_live(to):

@@ -61,18 +61,18 @@ def test_growth_has_an_exponent_a_row(tmp_path):
 
 def test_the_race_on_a_gpu_rehearses_without_one(tmp_path):
     run(
-        "gpu.py", "--library", "numpy", "--share", 0.001, "--seconds", 1,
+        "gpu.py", "--arrays", "numpy", "--share", 0.001, "--seconds", 1,
         "--problems", "places", "text", "--output", tmp_path / "gpu",
     )  # fmt: skip
     with (tmp_path / "gpu.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert {row["problem"] for row in rows} == {"places", "text"}
-    own = [row for row in rows if row["library"] == "softreg (numpy)"]
+    own = [row for row in rows if row["contender"] == "softreg (numpy)"]
     assert len(own) == 8
     for row in own:
         assert row["seconds"]
         assert 0 <= float(row["reached"]) <= 1e-6
-    stand_in = [row for row in rows if row["library"] == "cuml-qn stand-in"]
+    stand_in = [row for row in rows if row["contender"] == "cuml-qn stand-in"]
     assert min(float(row["reached"]) for row in stand_in) < 1e-3
     assert min(float(row["reached"]) for row in rows) > -1e-6
     assert "GB/s" in (tmp_path / "gpu.md").read_text()

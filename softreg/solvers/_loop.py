@@ -331,7 +331,10 @@ def run_stage(
         for _ in range(BALANCES):
             if not journal.stop.wants_balance(state.point):
                 break
-            state = state._replace(point=objective.balance(state.point))
+            before, point = state.point, objective.balance(state.point)
+            state = state._replace(point=point)
+            if not (to_numpy(point.gap) < to_numpy(before.gap) / 2).any():
+                break
         journal.record(objective, alive, state.point)
         going = []
         for position, member in enumerate(alive):

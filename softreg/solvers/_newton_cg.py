@@ -55,7 +55,8 @@ class NewtonCG:
     passes have been spent as it costs.
 
     Scores and probabilities (n x K) are kept beside their rows while they take less
-    than 64 MB, else recomputed. One pass over X each CG step, two each iteration.
+    than 64 MB (on a GPU a quarter of what is free), else recomputed. One pass over X
+    each CG step, two each iteration.
 
     Parameters
     ----------

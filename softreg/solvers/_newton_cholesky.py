@@ -26,7 +26,8 @@ class NewtonCholesky:
     For small K (d + 1): the Hessian takes `8 (K (d + 1))^2` bytes, and an iteration
     `n (K (d + 1))^2` operations. Few iterations whatever the scale of the columns.
     Scores and probabilities (n x K) are kept beside their rows while they take less
-    than 64 MB. Three passes over X each iteration, the Hessian's included.
+    than 64 MB (on a GPU a quarter of what is free). Three passes over X each iteration,
+    the Hessian's included.
 
     Far from the optimum of nearly separable classes the Hessian misleads: it does not
     see the rows that a step will bring close. Where the line search leaves step 1, up
