@@ -160,10 +160,11 @@ class Engine:
 
 @dataclass(frozen=True)
 class LocalBlocks:
-    """Blocks in this process's memory."""
+    """Blocks in this process's memory: all rows, or a share of them."""
 
     blocks: tuple[Block, ...]
     engine: Engine
+    share: float = 1.0
 
     @property
     def dtype(self) -> Any:
@@ -236,7 +237,7 @@ class LocalBlocks:
                     total = add(total, sums)
             return total
 
-        self.engine.passes += reads
+        self.engine.passes += reads * self.share
         total: Sums = ()
         for sums in self.engine.map(run_lane, lanes):
             total = add(total, sums)

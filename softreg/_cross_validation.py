@@ -95,10 +95,10 @@ class SoftmaxRegressionCV(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator):
     class_weight : None, "balanced" or dict, default=None
         Weights of the classes; "balanced" is `S / (K * weight of the class)`. Labels a
         dict lacks weigh 1. Refused with soft targets.
-    solver : {"auto", "lbfgs", "newton-cg", "newton-cholesky"} or object, default="auto"
-        How to solve; the optimum is the same. An object of `softreg.solvers` sets
-        options. "auto" is "newton-cholesky" while `n (K (d + 1))^2 <= 5e6`, else
-        "newton-cg".
+    solver : str or object of softreg.solvers, default="auto"
+        "auto", "lbfgs", "newton-cg", "newton-cholesky", "minibatch" or "gd": how to
+        solve; the optimum is the same. An object sets options. "auto" is
+        "newton-cholesky" while `n (K (d + 1))^2 <= 5e6`, else "newton-cg".
     tol : float, default=1e-4
         Stop once `optimality_gap_ <= tol * objective_`. Where lambda = 0 there is no
         such proof: stop once the gradient's largest entry is at most tol times that at

@@ -6,7 +6,7 @@ block.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from softreg._curvature import Curvature
 from softreg._design import Operand, Parametrisation, Rows
 from softreg._geometry import Geometry
 from softreg._losses import Loss, TopK
+from softreg._minibatches import default_rows, minibatches
 from softreg._preconditioner import Preconditioner, Shared
 from softreg.solvers._loop import Line, Point, inner, largest_entry
 
@@ -340,6 +341,21 @@ class Objective:
             return None
         return replace(self, blocks=self.blocks.with_dtype(xp.float64))
 
+    def minibatch_rows(self) -> int:
+        """Return how many rows make a minibatch unless a solver says so."""
+        n_problems, n_columns = self.l2.shape[0], self.moments.mean_x.shape[-1]
+        shape = self.parametrisation.n_rows, n_columns
+        n_scores = n_problems * self.parametrisation.n_classes
+        return default_rows(self.n_rows, shape, n_scores, self._itemsize)
+
+    def minibatches(self, seed: Sequence[int], n_rows: int) -> Iterator[Objective]:
+        """Yield the objectives of all rows in a random order, about so many at a time.
+
+        The mean of their losses is that of all rows.
+        """
+        for blocks in minibatches(self.blocks, np.random.default_rng(seed), n_rows):
+            yield replace(self, blocks=blocks, n_rows=min(n_rows, self.n_rows))
+
     # -- parts ------------------------------------------------------------------------
 
     @property
@@ -351,9 +367,12 @@ class Objective:
         return xp.concat([mask[:-1], 0 * mask[-1:]])
 
     def _may_keep(self, coef: Array) -> bool:
-        itemsize = namespace(coef).finfo(self.blocks.dtype).bits // 8
         scores = coef.shape[0] * self.parametrisation.n_classes * self.n_rows
-        return 2 * itemsize * scores <= self.blocks.engine.kept_bytes
+        return 2 * self._itemsize * scores <= self.blocks.engine.kept_bytes
+
+    @property
+    def _itemsize(self) -> int:
+        return int(namespace(self.l2).finfo(self.blocks.dtype).bits // 8)
 
     def _operand(self, coef: Array) -> Operand:
         design: Rows = self.blocks.blocks[0].design

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numbers
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,9 +14,8 @@ from sklearn.utils import check_random_state
 
 from softreg._arrays import Array, gpu_reference, on_host
 from softreg._losses import ORDERS, TOP_K
-from softreg._solve import Solver
 from softreg._threads import SINGLE_BLAS_THREAD
-from softreg.solvers import SOLVERS
+from softreg.solvers import SOLVERS, MiniBatch, Solver
 
 # More values of C than anyone searches: a slip, that would fill the memory.
 MAX_CS = 10_000
@@ -230,9 +230,13 @@ def gpu_of(device: str) -> Array:
 
 def solver_of(estimator: Any) -> Solver | None:
     """Return the solver asked for, or None for "auto"."""
-    if not isinstance(estimator.solver, str):
-        return estimator.solver
-    return None if estimator.solver == "auto" else SOLVERS[estimator.solver]()
+    solver = estimator.solver
+    if isinstance(solver, str):
+        solver = None if solver == "auto" else SOLVERS[solver]()
+    if isinstance(solver, MiniBatch) and estimator.random_state is not None:
+        random = check_random_state(estimator.random_state)
+        return replace(solver, seed=int(random.randint(np.iinfo(np.int32).max)))
+    return solver
 
 
 def n_threads(n_jobs: int | None) -> int:

@@ -13,10 +13,8 @@ from softreg._losses import TopK
 from softreg._objective import Objective
 from softreg._problem import Problem, RowSpace, row_space_pays, to_row_space
 from softreg._smoothing import for_loss, resumed
-from softreg.solvers import LBFGS, NewtonCG, NewtonCholesky
+from softreg.solvers import NewtonCG, NewtonCholesky, Solver
 from softreg.solvers._loop import Record, Result, Stop, Watcher
-
-Solver = LBFGS | NewtonCG | NewtonCholesky
 
 # docs/how-to-choose.md has the measurements behind this.
 EXACT_NEWTON_OPERATIONS = 5e6

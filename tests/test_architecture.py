@@ -16,7 +16,7 @@ LAYERS = [
     {"_top_k"},
     {"_losses", "_targets", "_design", "solvers"},
     {"_blocks", "_certificate", "_fused", "_preconditioner", "functional"},
-    {"_kernels"},
+    {"_kernels", "_minibatches"},
     {"_geometry"},
     {"_curvature"},
     {"_objective"},
@@ -110,7 +110,9 @@ def test_public_names_are_fixed():
         "RobustSoftmaxRegression", "SoftmaxRegression", "SoftmaxRegressionCV",
         "__version__", "display", "functional", "softmax_path", "solvers",
     ]  # fmt: skip
-    assert softreg.solvers.__all__ == ["LBFGS", "NewtonCG", "NewtonCholesky"]
+    assert softreg.solvers.__all__ == [
+        "LBFGS", "GradientDescent", "MiniBatch", "NewtonCG", "NewtonCholesky",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))

@@ -4,10 +4,19 @@ Pass a name (`solver="lbfgs"`) or an object (`solver=softreg.solvers.LBFGS(memor
 A solver is a pure function of an objective: it never prints, warns or sees data.
 """
 
+from softreg.solvers._gradient_descent import GradientDescent
 from softreg.solvers._lbfgs import LBFGS
+from softreg.solvers._minibatch import MiniBatch
 from softreg.solvers._newton_cg import NewtonCG
 from softreg.solvers._newton_cholesky import NewtonCholesky
 
-SOLVERS = {solver.name: solver for solver in (LBFGS, NewtonCG, NewtonCholesky)}
+Solver = GradientDescent | LBFGS | MiniBatch | NewtonCG | NewtonCholesky
+SOLVERS: dict[str, type[Solver]] = {
+    "gd": GradientDescent,
+    "lbfgs": LBFGS,
+    "minibatch": MiniBatch,
+    "newton-cg": NewtonCG,
+    "newton-cholesky": NewtonCholesky,
+}
 
-__all__ = ["LBFGS", "NewtonCG", "NewtonCholesky"]
+__all__ = ["LBFGS", "GradientDescent", "MiniBatch", "NewtonCG", "NewtonCholesky"]

@@ -7,7 +7,7 @@ Every array is problem first, so a batch sheds its finished members by one index
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from numbers import Integral
 from typing import Any, NamedTuple, Protocol
 
@@ -98,6 +98,16 @@ class Objective(Protocol):
 
     def hessian_preconditioner(self, point: Point) -> Any:
         """Return the inverse of the whole Hessian."""
+
+    def minibatch_rows(self) -> int:
+        """Return how many rows make a minibatch unless a solver says so."""
+
+    def minibatches(self, seed: Sequence[int], n_rows: int) -> Iterator[Any]:
+        """Yield the objectives of shuffled minibatches of about so many rows."""
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the data."""
 
     def take(self, members: list[int]) -> Objective:
         """Return the same rows with fewer problems."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -139,7 +139,10 @@ class NewtonCG:
         return renewing(objective, state) if tired else state
 
 
-def renewing(objective: Objective, state: NewtonState) -> NewtonState:
+State = TypeVar("State", bound=Any)
+
+
+def renewing(objective: Objective, state: State) -> State:
     """Return the state without its preconditioner, where a better one has been earned.
 
     It is dropped here and made in the next step, so that two are never held at once.
@@ -150,7 +153,7 @@ def renewing(objective: Objective, state: NewtonState) -> NewtonState:
     return state._replace(preconditioner=None, thoroughness=thoroughness, spent=0.0)
 
 
-def made(objective: Objective, state: NewtonState) -> Any:
+def made(objective: Objective, state: Any) -> Any:
     """Return the preconditioner of a state that has none."""
     if state.thoroughness == 0:
         return objective.shared_preconditioner()
