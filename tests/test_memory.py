@@ -197,6 +197,19 @@ def test_prediction_from_a_memory_map_makes_no_copy_of_it(mapped_files):
     assert peak_megabytes(MAP + textwrap.dedent(body), *mapped_files) < 30
 
 
+def test_a_memory_map_of_float16_is_searched_in_pieces(tmp_path):
+    # 100 million entries, a flag for each of which would take 100 MB. Their sum
+    # overflows: it does not show that all are finite.
+    body = """
+    import sys
+    X = np.memmap(sys.argv[1], np.float16, "w+", shape=(100000, 1000))
+    X[::10, :20] = 1
+    model = SoftmaxRegression(max_iter=1).fit(X[:1000], np.arange(1000) % 3)
+    call = lambda: model.predict(X)
+    """
+    assert peak_megabytes(body, tmp_path / "X") < 70
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("solver", ["lbfgs", "newton-cg"])
 def test_a_fit_of_a_sparse_matrix_makes_no_copy_of_it(solver):
