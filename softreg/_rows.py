@@ -121,9 +121,10 @@ def _checked_source(estimator: Any, X: Any, *, reset: bool) -> RowSource:
 
     No more of it than a piece is ever in memory.
     """
-    if X.dtype.kind == "c":
+    kind = np.dtype(X.dtype).kind
+    if kind == "c":
         raise ValueError("Complex data not supported.")
-    if X.dtype.kind not in "biuf":
+    if kind not in "biuf":
         raise ValueError(f"X must have a dtype of real numbers, got {X.dtype}.")
     _check_shape(X)
     source = RowSource(X, 0, X.shape[0])

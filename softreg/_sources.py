@@ -110,10 +110,11 @@ def is_source(X: Any) -> bool:
     if is_array(X) or hasattr(X, "iloc") or hasattr(X, "__dask_graph__"):
         return False
     shape, dtype = getattr(X, "shape", None), getattr(X, "dtype", None)
+    scalar = isinstance(dtype, type) and issubclass(dtype, np.generic)
     return (
-        isinstance(shape, tuple)
+        (scalar or isinstance(dtype, np.dtype))
+        and isinstance(shape, tuple)
         and len(shape) == 2
-        and isinstance(dtype, np.dtype)
         and hasattr(X, "__getitem__")
     )
 

@@ -99,6 +99,12 @@ def test_a_source_is_read_in_the_dtype_of_its_array(dtype):
     np.testing.assert_array_equal(other.predict(Sliced(rows)), model.predict(rows))
 
 
+def test_a_source_may_name_its_dtype_by_numpys_class():
+    source = Sliced(X)
+    source.dtype = np.float64
+    assert_same_fit(SoftmaxRegression().fit(source, Y), SoftmaxRegression().fit(X, Y))
+
+
 def test_a_source_of_swapped_bytes_is_read_in_the_bytes_of_the_machine():
     rows = X.astype(np.float32)
     swapped = Sliced(rows.astype(rows.dtype.newbyteorder()))
