@@ -35,6 +35,12 @@ def is_sparse(values: Any) -> bool:
     return bool(scipy.sparse.issparse(values) or _is_cupy_sparse(values))
 
 
+def is_array(values: Any) -> bool:
+    """Return whether this is an array of any library, dense or sparse, lazy or not."""
+    known = isinstance(values, np.ndarray) or array_api_compat.is_array_api_obj(values)
+    return known or is_sparse(values)
+
+
 def _is_cupy_sparse(values: Any) -> bool:
     return type(values).__module__.startswith("cupyx.scipy.sparse")
 
@@ -229,11 +235,11 @@ def dtype_name(array: Array) -> str:
     return str(array.dtype).rpartition(".")[2]
 
 
-def empty(shape: tuple[int, ...], reference: Array) -> Array:
-    """Return float64 memory in the reference's library and on its device."""
+def empty(shape: tuple[int, ...], reference: Array, dtype: str = "float64") -> Array:
+    """Return memory in the reference's library and on its device."""
     xp = namespace(reference)
     device = array_api_compat.device(reference)
-    return xp.empty(shape, dtype=xp.float64, device=device)
+    return xp.empty(shape, dtype=getattr(xp, dtype), device=device)
 
 
 def zeros(shape: tuple[int, ...], reference: Array) -> Array:

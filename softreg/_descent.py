@@ -15,6 +15,7 @@ import scipy.sparse
 
 from softreg._prediction import LinearSoftmaxMixin
 from softreg._scores import LinearMap
+from softreg._sources import RowSource
 from softreg._trees import Tree
 
 PROBABILITIES = ("predict_log_proba", "predict_proba")
@@ -192,6 +193,8 @@ def best_leaves(
     """
     if WIDE * len(tree.nodes) <= len(tree.order):
         find, size = _searched, WAITING_ENTRIES // len(tree.nodes)
+        if isinstance(X, RowSource):
+            size = min(size, nodes.block_rows(X))  # they are read, not viewed
     else:
         find, size = _ranked, nodes.block_rows(X)
     starts = range(0, X.shape[0], size)

@@ -25,6 +25,7 @@ from softreg._arrays import (
     repeated,
     stacked_rows,
 )
+from softreg._sources import RowSource
 from softreg._streams import RowStream
 
 
@@ -265,6 +266,22 @@ class SparseDesign(NamedTuple):
         return csr_view(self.X, cast(self.X.data, namespace(self.X.data).float64))
 
 
+class SourceDesign(NamedTuple):
+    """Rows of a source, read whenever they are needed."""
+
+    X: RowSource
+    dtype: Any
+    has_intercept: bool
+
+    def operand(self, coef: Array) -> Operand:
+        """Lay coefficients out for the rows."""
+        return DenseDesign(*self).operand(coef)
+
+    def loaded(self) -> DenseDesign:
+        """Read the rows, and cast them."""
+        return DenseDesign(np.asarray(self.X), *self[1:]).loaded()
+
+
 class StreamedDesign(NamedTuple):
     """Rows of the host, sent to a device whenever they are read."""
 
@@ -331,14 +348,18 @@ def csr_rows(X: Any, start: int, stop: int) -> Any:
     return view
 
 
-def design(X: Any, dtype: Any, *, has_intercept: bool) -> Design:
-    """Return the linear map of an array or a CSR matrix."""
+def design(X: Any, dtype: Any, *, has_intercept: bool) -> Rows:
+    """Return the linear map of an array, a CSR matrix or a source."""
+    if isinstance(X, RowSource):
+        return SourceDesign(X, dtype, has_intercept)
     kind = SparseDesign if is_sparse(X) else DenseDesign
     return kind(X, dtype, has_intercept)
 
 
 def rows_of(X: Any, start: int, stop: int) -> Any:
-    """Return rows of an array or CSR matrix without copying."""
+    """Return rows of an array, CSR matrix or source without copying."""
+    if isinstance(X, RowSource):
+        return X.view(start, stop)
     if is_sparse(X):
         return csr_rows(X, start, stop)
     return X[start:stop, :]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -28,6 +29,7 @@ from softreg._parameters import advising, is_whole, refusal
 from softreg._rows import checked_rows
 from softreg._scores import map_rows
 from softreg._softmax import SoftmaxRegression
+from softreg._sources import RowSource
 
 KINDS = ("cluster", "huffman", "balanced")
 # Entries of X that are cast at a time.
@@ -403,7 +405,7 @@ def _class_means(data: Labelled) -> Any:
     """Return the class means (K, d), sparse as X is; X is cast a piece at a time."""
     n_rows, n_classes = len(data.codes), len(data.classes)
     share = data.weight / np.bincount(data.codes, data.weight)[data.codes]
-    stored = data.X.nnz if scipy.sparse.issparse(data.X) else data.X.size
+    stored = data.X.nnz if scipy.sparse.issparse(data.X) else math.prod(data.X.shape)
     size = max(1, PIECE_ENTRIES * n_rows // max(1, stored))
     means: Any = 0
     for start in range(0, n_rows, size):
@@ -418,6 +420,8 @@ def _class_means(data: Labelled) -> Any:
 def _parts(tree: trees.Tree, data: Labelled) -> Iterator[Part]:
     """Yield the rows below each node, and the child that each belongs to."""
     counted = np.flatnonzero(data.weight > 0)
+    # An array serves a node of all rows as it is.
+    whole = None if isinstance(data.X, RowSource) else len(data.codes)
     positions = tree.positions[data.codes]
     order = counted[np.argsort(positions[counted], kind="stable")]
     along = positions[order]
@@ -426,7 +430,7 @@ def _parts(tree: trees.Tree, data: Labelled) -> Iterator[Part]:
         rows = np.sort(order[span])
         child = np.searchsorted(node.cuts, positions[rows], side="right") - 1
         yield Part(
-            data.X if len(rows) == data.X.shape[0] else data.X[rows],
+            data.X if len(rows) == whole else data.X[rows],
             child,
             data.weight[rows] if data.weighted else None,
             float(data.weight[rows].sum()),

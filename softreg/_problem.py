@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from softreg._arrays import (
     Array,
     cast,
@@ -34,11 +36,14 @@ from softreg._design import Parametrisation, StreamedDesign, design, rows_of
 from softreg._geometry import Geometry, moments_of
 from softreg._losses import Loss
 from softreg._objective import Objective
+from softreg._sources import RowSource
 from softreg._streams import RowStream
 from softreg._targets import Targets
 
 MAX_GRAM_COLUMNS = 6000
 SPARSE_GRAM_PASSES = 10
+# Rows of a source are read whole where they are to be reduced and take no more.
+WHOLE_BYTES = 1 << 27
 
 
 @dataclass(frozen=True)
@@ -180,6 +185,8 @@ def row_space_pays(X: Any) -> bool:
     n_rows, n_features = X.shape
     if n_rows >= n_features:
         return False
+    if isinstance(X, RowSource):
+        return X.nbytes <= WHOLE_BYTES
     return not is_sparse(X) or n_rows**2 <= 2 * X.nnz
 
 
@@ -217,6 +224,8 @@ def to_row_space(problem: Problem) -> RowSpace:
     Where the intercept is free to absorb a shift, dense columns are centred first: a
     common offset would drown all else in the Gram matrix.
     """
+    if isinstance(problem.X, RowSource):
+        problem = replace(problem, X=np.asarray(problem.X))
     X, xp = problem.X, namespace(problem.weight)
     centre = zeros((X.shape[1],), problem.weight)
     if is_sparse(X):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import scipy.sparse
+from sklearn import get_config
 from sklearn.utils import get_tags
 from sklearn.utils.validation import validate_data
 
@@ -28,6 +30,7 @@ from softreg._arrays import (
 )
 from softreg._design import csr_view
 from softreg._parameters import advising, gpu_of
+from softreg._sources import RowSource, is_source, rows_read
 
 # Read as they are; anything else is converted to float64 whole.
 DTYPES = [
@@ -51,10 +54,14 @@ def checked_rows(estimator: Any, X: Any, *, reset: bool) -> Any:
     """
     columns = "" if reset else " Its columns are those of the fit, in that order."
     with advising(f"X must hold finite numbers, a row a sample.{columns}"):
+        if is_source(X):
+            return _checked_source(estimator, X, reset=reset)
         if is_foreign(X):
             if get_tags(estimator).array_api_support:
                 return _checked_foreign(estimator, X, reset=reset)
             X = on_host(X)
+        # Sums of float16 overflow, and a search without them takes a byte an entry.
+        half = isinstance(X, np.ndarray) and X.dtype == np.float16
         X = validate_data(
             estimator,
             X,
@@ -62,7 +69,10 @@ def checked_rows(estimator: Any, X: Any, *, reset: bool) -> Any:
             accept_sparse="csr",
             accept_large_sparse=True,
             dtype=DTYPES,
+            ensure_all_finite=not half,
         )
+        if half:
+            _check_finite(X)
     return _as_rows(X)
 
 
@@ -88,12 +98,7 @@ def _checked_foreign(estimator: Any, X: Array, *, reset: bool) -> Array:
     X = X.tocsr() if is_sparse(X) else detached(X)
     if X.ndim != 2:
         raise ValueError(f"Expected 2D array, got {X.ndim}D array instead.")
-    for count, what in zip(X.shape, ("sample", "feature"), strict=True):
-        if count == 0:
-            raise ValueError(
-                f"Found array with 0 {what}(s) (shape={tuple(X.shape)}) while a "
-                "minimum of 1 is required."
-            )
+    _check_shape(X)
     values = stored_values(X)
     xp = namespace(values)
     if xp.isdtype(values.dtype, "complex floating"):
@@ -111,15 +116,52 @@ def _checked_foreign(estimator: Any, X: Array, *, reset: bool) -> Array:
     return csr_view(X, xp.astype(X.data, xp.float32))
 
 
+def _checked_source(estimator: Any, X: Any, *, reset: bool) -> RowSource:
+    """Return what can be sliced by rows as their source, each read once to be checked.
+
+    No more of it than a piece is ever in memory.
+    """
+    kind = np.dtype(X.dtype).kind
+    if kind == "c":
+        raise ValueError("Complex data not supported.")
+    if kind not in "biuf":
+        raise ValueError(f"X must have a dtype of real numbers, got {X.dtype}.")
+    _check_shape(X)
+    source = RowSource(X, 0, X.shape[0])
+    validate_data(estimator, source, reset=reset, skip_check_array=True)
+    if source.dtype.kind == "f":
+        _check_finite(source)
+    return source
+
+
+def _check_shape(X: Any) -> None:
+    for count, what in zip(X.shape, ("sample", "feature"), strict=True):
+        if count == 0:
+            raise ValueError(
+                f"Found array with 0 {what}(s) (shape={tuple(X.shape)}) while a "
+                "minimum of 1 is required."
+            )
+
+
 def _check_finite(values: Array) -> None:
-    xp = namespace(values)
-    step = max(1, SEARCHED_ENTRIES // math.prod(values.shape[1:]))
-    n_rows = values.shape[0]
-    for start in range(0, n_rows, step):
-        rows = values[start : min(start + step, n_rows), ...]
+    """Refuse what is not finite, searched in pieces."""
+    if get_config()["assume_finite"]:
+        return
+    for start, stop in _pieces(values):
+        rows = values[start:stop, ...]
+        xp = namespace(rows)
         if not bool(xp.all(xp.isfinite(rows))):
             found = "NaN" if bool(xp.any(xp.isnan(rows))) else "infinity"
             raise ValueError(f"Input X contains {found}.")
+
+
+def _pieces(values: Array) -> Iterable[tuple[int, int]]:
+    """Return (start, stop) of rows that take little memory."""
+    if isinstance(values, RowSource):
+        return values.pieces()
+    n_rows, *rest = values.shape
+    step = max(1, SEARCHED_ENTRIES // math.prod(rest))
+    return ((i, min(i + step, n_rows)) for i in range(0, n_rows, step))
 
 
 def check_same_place(estimator: Any, X: Any, coef: Any, method: str) -> None:
@@ -152,8 +194,9 @@ def placed(device: str | None, X: Any) -> tuple[Any, Array]:
     reference = gpu_of(device)
     if stored_bytes(X) > RESIDENT_SHARE * free_gpu_bytes(reference):
         return X, reference
+    send = rows_read if isinstance(X, RowSource) else moved
     try:
-        return moved(X, reference), reference
+        return send(X, reference), reference
     except MemoryError:  # CuPy's is one: the memory is in pieces, or was taken
         return X, reference
 

@@ -18,6 +18,7 @@ from softreg._parameters import is_real, solver_of
 from softreg._path import Stopped, decays_of
 from softreg._softmax import SoftmaxRegression, attributes_of, linear_attributes
 from softreg._solve import Solution, solve_path
+from softreg._sources import RowSource
 
 # Scores that every evaluation sums: their column of `Solution.held_out`.
 SUMMED = {None: 0, "accuracy": 0, "neg_log_loss": 1}
@@ -104,10 +105,12 @@ def rows_at(values: Any, rows: np.ndarray, n_rows: int) -> Any:
     """Return some rows of what has one entry a row; anything else as it is."""
     if hasattr(values, "iloc"):
         return values.iloc[rows]
-    if scipy.sparse.issparse(values):
+    if scipy.sparse.issparse(values) or isinstance(values, RowSource):
         return values[rows]
+    # Not all arrays have a length: zarr's have a shape alone.
     listed = hasattr(values, "__len__") and not isinstance(values, str | dict)
-    return np.asarray(values)[rows] if listed and len(values) == n_rows else values
+    shape = getattr(values, "shape", (len(values),) if listed else ())
+    return np.asarray(values)[rows] if shape[:1] == (n_rows,) else values
 
 
 class Search:

@@ -145,8 +145,9 @@ class SoftmaxRegression(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator):
     X is read as it lies, block by block of rows, and never copied whole unless its form
     leaves no choice (lists, frames, sparse formats other than CSR): float32 and float64
     of any layout, memory maps, small integers and float16 (as float32), other integers
-    (as float64), CSR matrices with 32- or 64-bit indices. With more columns than rows
-    the fit runs in the space that the rows span.
+    (as float64), CSR matrices with 32- or 64-bit indices, and whatever has `shape`,
+    `dtype` and slices of rows, as HDF5 and zarr arrays have (docs/out-of-core.md). With
+    more columns than rows the fit runs in the space that the rows span.
 
     References
     ----------

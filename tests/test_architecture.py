@@ -12,7 +12,7 @@ import softreg
 ROOT = Path(softreg.__file__).parent
 LAYERS = [
     {"_arrays", "_threads", "_trees"},
-    {"_projections", "_factors", "_streams"},
+    {"_projections", "_factors", "_sources", "_streams"},
     {"_top_k"},
     {"_losses", "_targets", "_design", "solvers"},
     {"_blocks", "_certificate", "_fused", "_preconditioner", "functional"},
@@ -49,6 +49,8 @@ OWNERS = {
     "matplotlib": {"display"},
     "pandas": set(),
     "dask": set(),
+    "h5py": set(),
+    "zarr": set(),
 }
 # fmt: on
 FILES = sorted(ROOT.rglob("*.py"))

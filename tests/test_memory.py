@@ -4,9 +4,11 @@ Each case runs in a process of its own, with the data loaded from a file: what c
 the peak of its memory above that of the moment before the call.
 """
 
+import os
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -195,6 +197,59 @@ def test_prediction_from_a_memory_map_makes_no_copy_of_it(mapped_files):
     call = lambda: (model.predict(X), model.predict_proba(X))
     """
     assert peak_megabytes(MAP + textwrap.dedent(body), *mapped_files) < 30
+
+
+def test_a_memory_map_of_float16_is_searched_in_pieces(tmp_path):
+    # 100 million entries, a flag for each of which would take 100 MB. Their sum
+    # overflows: it does not show that all are finite.
+    body = """
+    import sys
+    X = np.memmap(sys.argv[1], np.float16, "w+", shape=(100000, 1000))
+    X[::10, :20] = 1
+    model = SoftmaxRegression(max_iter=1).fit(X[:1000], np.arange(1000) % 3)
+    call = lambda: model.predict(X)
+    """
+    assert peak_megabytes(body, tmp_path / "X") < 70
+
+
+SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "out_of_core.py"
+
+
+def out_of_core(**options):
+    """Fit a file that is larger than the memory that the process may have."""
+    flags = [f"--{name}={value}" for name, value in options.items()]
+    return subprocess.run(
+        [sys.executable, "-W", "error", str(SCRIPT), *flags],
+        # Each thread of BLAS has memory of its own.
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "2", "OMP_NUM_THREADS": "2"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_fit_needs_less_memory_than_its_data():
+    # The libraries take 0.4 GB of it.
+    process = out_of_core(gigabytes=1, limit=0.6)
+    assert process.returncode == 0, process.stderr
+    assert "fit: 8 passes" in process.stdout
+
+
+def test_the_limit_refuses_a_copy():
+    # Swapped bytes are converted to float64 whole.
+    process = out_of_core(gigabytes=1, limit=0.6, dtype=">f4")
+    assert process.returncode != 0
+    assert "MemoryError" in process.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("kind", ["memmap", "hdf5", "zarr"])
+def test_a_fit_of_20_gigabytes_takes_less_than_one(kind):
+    if kind != "memmap":
+        pytest.importorskip("h5py" if kind == "hdf5" else kind)
+    process = out_of_core(gigabytes=20, limit=1, kind=kind)
+    assert process.returncode == 0, process.stderr
 
 
 @pytest.mark.slow
