@@ -22,55 +22,40 @@ SUBSPACE_ITERATIONS = 4
 
 @dataclass(frozen=True)
 class Geometry:
-    """The columns' centred Gram matrix, formed once for all problems and precisions.
+    """The columns' means and their centred Gram matrix; serves all problems.
 
     Parameters
     ----------
-    blocks : LocalBlocks
-        The rows.
     mean_x : (P,) array
         Weighted means of the columns.
+    gram : (P, P) or (P,) array
+        Weighted Gram matrix of the centred columns, or its diagonal.
     intercept : {"none", "free", "penalised"}
-    diagonal : bool
-        Whether the diagonal of the Gram matrix must do.
     """
 
-    blocks: LocalBlocks
     mean_x: Array
+    gram: Array
     intercept: str
-    diagonal: bool
+
+    @property
+    def diagonal(self) -> bool:
+        """Whether the diagonal of the Gram matrix must do."""
+        return bool(self.gram.ndim == 1)
 
     @property
     def centre(self) -> Array:
         """Means of the columns where the intercept is free to absorb them, else 0."""
-        if self.intercept == "none":
-            return 0 * self.mean_x
-        return self.mean_x[:-1] * (1.0 if self.intercept == "free" else 0.0)
+        return centre_of(self.mean_x, self.intercept)
 
-    @cached_property
-    def gram(self) -> Array:
-        """Weighted Gram matrix (P, P) of the centred columns, or its diagonal (P,)."""
+    def merged(self, other: Geometry, share: float) -> Geometry:
+        """Return that of these rows and others, which have a share of the weight."""
         xp = namespace(self.mean_x)
-        gram = self._gram(self.blocks)
-        if self.blocks.dtype != xp.float64 and self._is_offset(_diagonal(gram)):
-            gram = self._gram(self.blocks.with_dtype(xp.float64))
-        return gram
-
-    def _gram(self, blocks: LocalBlocks) -> Array:
-        n_columns = self.mean_x.shape[0]
-        sums, _ = blocks.reduce(
-            kernels.squares if self.diagonal else kernels.gram,
-            self.centre,
-            summand_size=n_columns if self.diagonal else n_columns**2,
-        )
-        return sums[0]
-
-    def _is_offset(self, squares: Array) -> bool:
-        """Return whether a column varies by little beside its mean."""
-        xp = namespace(squares)
-        mean = xp.abs(self.mean_x[: self.centre.shape[0]])
-        squares = squares[: mean.shape[0]]
-        return bool(xp.any((squares > 0) & (squares < (mean / OFFSET) ** 2)))
+        apart = other.mean_x - self.mean_x
+        gram = (1 - share) * self.gram + share * other.gram
+        if self.intercept == "free":
+            spread = apart**2 if self.diagonal else xp.linalg.outer(apart, apart)
+            gram = gram + share * (1 - share) * spread
+        return Geometry(self.mean_x + share * apart, gram, self.intercept)
 
     @property
     def squares(self) -> Array:
@@ -90,7 +75,8 @@ class Geometry:
     @cached_property
     def wants_double(self) -> bool:
         """Whether products in float32 would be all rounding."""
-        return self._is_offset(self.squares)
+        n_features = self.centre.shape[0]
+        return is_offset(self.mean_x[:n_features], self.squares[:n_features])
 
     @cached_property
     def standard(self) -> Standardisation:
@@ -149,6 +135,39 @@ def leading_axes(gram: Array, count: int) -> Array:
     for _ in range(SUBSPACE_ITERATIONS):
         basis = xp.linalg.qr(gram @ basis)[0]
     return basis
+
+
+def centre_of(mean_x: Array, intercept: str) -> Array:
+    """Return what columns are centred at, (d,)."""
+    if intercept == "none":
+        return 0 * mean_x
+    return mean_x[:-1] * (1.0 if intercept == "free" else 0.0)
+
+
+def is_offset(mean_x: Array, squares: Array) -> bool:
+    """Return whether a column varies by little beside its mean."""
+    xp = namespace(squares)
+    return bool(xp.any((squares > 0) & (squares < (mean_x / OFFSET) ** 2)))
+
+
+def geometry_of(
+    blocks: LocalBlocks, mean_x: Array, intercept: str, *, diagonal: bool
+) -> Geometry:
+    """Return the geometry of the columns; one pass, or two where they are offset."""
+    xp = namespace(mean_x)
+    kernel = kernels.squares if diagonal else kernels.gram
+    n_columns = mean_x.shape[0]
+    size = n_columns if diagonal else n_columns**2
+
+    def formed(rows: LocalBlocks) -> Geometry:
+        centre = centre_of(mean_x, intercept)
+        (gram,), _ = rows.reduce(kernel, centre, summand_size=size)
+        return Geometry(mean_x, gram, intercept)
+
+    geometry = formed(blocks)
+    if blocks.dtype != xp.float64 and geometry.wants_double:
+        return formed(blocks.with_dtype(xp.float64))
+    return geometry
 
 
 def _diagonal(gram: Array) -> Array:

@@ -33,7 +33,7 @@ from softreg._blocks import (
 from softreg._certificate import Moments
 from softreg._curvature import FULL_SPEED
 from softreg._design import Parametrisation, StreamedDesign, design, rows_of
-from softreg._geometry import Geometry, moments_of
+from softreg._geometry import Geometry, geometry_of, moments_of
 from softreg._losses import Loss
 from softreg._objective import Objective
 from softreg._sources import RowSource
@@ -134,7 +134,7 @@ class Problem:
         """What is known of the columns, for every penalty."""
         mean_x = self.moments.pooled().mean_x[0, :]
         diagonal = not gram_pays(self.X, self.shape[0])
-        return Geometry(self.blocks, mean_x, self.intercept, diagonal)
+        return geometry_of(self.blocks, mean_x, self.intercept, diagonal=diagonal)
 
     def objective(self, l2: Array) -> Objective:
         """Return the objective of a batch with these penalties (B,)."""
