@@ -23,7 +23,7 @@ from softreg._arrays import (
 )
 from softreg._blocks import Engine
 from softreg._design import Parametrisation
-from softreg._labels import row_weights, targets_of
+from softreg._labels import Known, row_weights, targets_of
 from softreg._losses import TopK, loss_of
 from softreg._parameters import (
     INF,
@@ -41,6 +41,24 @@ from softreg.solvers import SOLVERS
 MAX_HESSIAN_SIDE = 20_000
 # Of a GPU's free memory, the share that scores and probabilities may take.
 KEPT_SHARE = 0.25
+
+
+class Stream(NamedTuple):
+    """What rows that come in batches have to agree with.
+
+    Parameters
+    ----------
+    known : Known
+        The classes, and their weights so far.
+    weight : float
+        Sum of the weights of all rows before, times those of their classes.
+    is_new : bool
+        Whether there were none.
+    """
+
+    known: Known
+    weight: float
+    is_new: bool
 
 
 class Ingested(NamedTuple):
@@ -62,18 +80,33 @@ class Ingested(NamedTuple):
     feature_names_in: np.ndarray | None
 
     @property
+    def class_mass(self) -> np.ndarray:
+        """What the rows of each class weigh, before the weights of the classes."""
+        if isinstance(self.targets, HardTargets):
+            n_classes = len(self.classes)
+            return np.bincount(self.targets.codes, self.row_weight, n_classes)
+        return self.row_weight @ self.targets.rows  # type: ignore[attr-defined]
+
+    @property
     def home(self) -> Array:
         """An array of the library and on the device that answers are given in."""
         return stored_values(self.X) if is_foreign(self.X) else np.empty(0)
 
 
 def ingest(
-    estimator: Any, X: Any, y: Any, sample_weight: Any, owner: Any = None
+    estimator: Any,
+    X: Any,
+    y: Any,
+    sample_weight: Any,
+    owner: Any = None,
+    *,
+    stream: Stream | None = None,
 ) -> Ingested:
     """Check everything `fit` was given and return it as a problem.
 
     The estimator is not touched: checks that set attributes see a copy of it. Where it
-    is part of another, `owner`, messages are that one's.
+    is part of another, `owner`, messages are that one's. Rows of a `stream` have its
+    classes, and are weighed against all that came before.
     """
     owner = estimator if owner is None else owner
     check_parameters(estimator)
@@ -83,19 +116,21 @@ def ingest(
             "None. Pass labels (n,) or soft targets (n, K)."
         )
     scratch = copy.copy(owner)
-    X = checked_rows(scratch, X, reset=True)
+    X = checked_rows(scratch, X, reset=stream is None or stream.is_new)
     y, sample_weight = on_host(y), on_host(sample_weight)
     with advising("Pass one target, or one row of soft targets, for each row of X."):
         check_consistent_length(X, y)
     row_weight = row_weights(sample_weight, X.shape[0])
-    classes, targets, weight = targets_of(estimator, y, row_weight)
+    known = None if stream is None else stream.known
+    classes, targets, weight = targets_of(estimator, y, row_weight, known)
     check_top_k(estimator.loss, len(classes))
     total = float(weight.sum())
     decay = estimator.weight_decay
     if decay is None:
-        scale = estimator.C * total
+        seen = 0.0 if stream is None else stream.weight
+        scale = estimator.C * (seen + total)
         decay = 1.0 / scale if scale > 0 else INF
-    _check_scale(estimator, targets, weight, float(decay))
+    _check_scale(estimator, targets, weight, float(decay), known)
     held, place = placed(estimator.device, X)
     problem = Problem(
         held,
@@ -158,7 +193,11 @@ def _check_solver_fits(estimator: Any, problem: Problem) -> None:
 
 
 def _check_scale(
-    estimator: Any, targets: Targets, weight: np.ndarray, decay: float
+    estimator: Any,
+    targets: Targets,
+    weight: np.ndarray,
+    decay: float,
+    known: Known | None,
 ) -> None:
     """Refuse weights and penalties that no float64 can hold beside each other."""
     if not 0 < float(estimator.temperature) ** 2 < INF:
@@ -171,7 +210,7 @@ def _check_scale(
             f"C times the sum of weights must not underflow, got C={estimator.C} and "
             f"{weight.sum()}. Use a larger C, or weight_decay."
         )
-    if isinstance(targets, HardTargets):
+    if isinstance(targets, HardTargets) and known is None:
         mass = np.bincount(targets.codes, weight / weight.sum())
         if (mass < np.finfo(np.float64).tiny).any():
             raise ValueError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse
@@ -21,8 +21,16 @@ from softreg._parameters import (
 )
 from softreg._targets import HardTargets, SoftTargets, Targets
 
+ONE_KIND = "y must hold one label a row, all of one kind (numbers or str)."
 # Rows of soft targets may be off one by this, times sqrt(eps) of their dtype.
 SIMPLEX_SLACK = 8.0
+
+
+class Known(NamedTuple):
+    """Classes that are known before their rows, and what they weighed so far, (K,)."""
+
+    classes: np.ndarray
+    weight: np.ndarray | float = 0.0
 
 
 def row_weights(sample_weight: Any, n_rows: int) -> np.ndarray:
@@ -64,13 +72,19 @@ def _check_weights(weight: np.ndarray, name: str) -> None:
 
 
 def targets_of(
-    estimator: Any, y: Any, weight: np.ndarray
+    estimator: Any, y: Any, weight: np.ndarray, known: Known | None = None
 ) -> tuple[np.ndarray, Targets, np.ndarray]:
-    """Return the classes, the targets of the rows, and the rows' final weights."""
+    """Return the classes, the targets of the rows, and the rows' final weights.
+
+    The classes are those of y, or `known`: then y may lack some, and has no others.
+    """
     rows = np.asarray(y) if not hasattr(y, "toarray") else y
     if scipy.sparse.issparse(rows) or (rows.ndim == 2 and rows.shape[1] > 1):
-        return _soft_targets(estimator, rows, weight)
-    classes, codes, weight = coded(y, weight, estimator.class_weight)
+        return _soft_targets(estimator, rows, weight, known)
+    if known is None:
+        classes, codes, weight = coded(y, weight, estimator.class_weight)
+    else:
+        classes, codes, weight = coded_as(y, weight, estimator.class_weight, known)
     cost = _cost_matrix(estimator.margin, len(classes))
     smoothing = float(estimator.label_smoothing)
     return classes, HardTargets(codes, len(classes), smoothing, cost), weight
@@ -83,10 +97,8 @@ def coded(
 
     A class all of whose rows weigh 0 is left out; the codes of such rows mean nothing.
     """
-    with advising("y must hold one label a row, all of one kind (numbers or str)."):
-        labels = column_or_1d(y, warn=True)
-        labels = check_array(labels, ensure_2d=False, dtype=None, input_name="y")
-        check_classification_targets(labels)
+    labels = _labels(y)
+    with advising(ONE_KIND):
         classes, codes = np.unique(labels, return_inverse=True)
     if class_weight is not None:
         weight = weight * class_weights(class_weight, classes, codes, weight)[codes]
@@ -105,14 +117,77 @@ def coded(
     return classes, codes, weight
 
 
+def coded_as(
+    y: Any, weight: np.ndarray, class_weight: Any, known: Known
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return what `coded` does, where the classes are known beforehand."""
+    classes, before = known
+    labels = _labels(y)
+    with advising(ONE_KIND):
+        codes = np.searchsorted(classes, labels).clip(0, len(classes) - 1)
+        strange = classes[codes] != labels
+    if np.any(strange):
+        raise ValueError(
+            f"y must hold the classes of the first call, {classes.tolist()}, got "
+            f"{np.unique(labels[strange]).tolist()} besides. Name all classes in the "
+            "first call to partial_fit."
+        )
+    if class_weight is not None:
+        weights = class_weights(class_weight, classes, codes, weight, before)
+        weight = weight * weights[codes]
+        _check_weights(weight, "sample_weight times class_weight")
+    return classes, codes, weight
+
+
+def known_classes(estimator: Any, classes: Any, y: Any) -> np.ndarray:
+    """Return the classes of rows that come in batches: told once, and then kept."""
+    if classes is None:
+        if hasattr(estimator, "classes_"):
+            return on_host(estimator.classes_)
+        if np.ndim(y) == 2 and np.shape(y)[1] > 1:
+            return np.arange(np.shape(y)[1])
+        raise ValueError(
+            "classes must be passed on the first call to partial_fit, got None. Name "
+            "all labels that will ever come."
+        )
+    named = np.unique(_labels(on_host(classes)))
+    if len(named) < 2:
+        raise ValueError(
+            "classes must have at least two classes, got one class only: "
+            f"{named.tolist()}. Name all labels that will ever come."
+        )
+    before = on_host(getattr(estimator, "classes_", named))
+    if not np.array_equal(before, named):
+        raise ValueError(
+            f"classes must be those of the calls before, {before.tolist()}, got "
+            f"{named.tolist()}. Leave them out, or begin with a new estimator."
+        )
+    return named
+
+
+def _labels(y: Any) -> np.ndarray:
+    with advising(ONE_KIND):
+        labels = column_or_1d(y, warn=True)
+        labels = check_array(labels, ensure_2d=False, dtype=None, input_name="y")
+        check_classification_targets(labels)
+    return labels
+
+
 def class_weights(
-    class_weight: Any, classes: np.ndarray, codes: np.ndarray, weight: np.ndarray
+    class_weight: Any,
+    classes: np.ndarray,
+    codes: np.ndarray,
+    weight: np.ndarray,
+    before: np.ndarray | float = 0.0,
 ) -> np.ndarray:
-    """Return a weight for each class; "balanced" counts by sample weight."""
+    """Return a weight for each class; "balanced" counts by sample weight.
+
+    `before` (K,) is what classes weighed in rows that came before.
+    """
     if isinstance(class_weight, str):
-        mass = np.bincount(codes, weight, minlength=len(classes))
+        mass = np.bincount(codes, weight, minlength=len(classes)) + before
         present = mass > 0
-        balanced = weight.sum() / (present.sum() * np.where(present, mass, 1.0))
+        balanced = mass.sum() / (present.sum() * np.where(present, mass, 1.0))
         return np.where(present, balanced, 0.0)
     known = classes.tolist()
     strangers = [label for label in class_weight if label not in known]
@@ -134,7 +209,7 @@ def class_weights(
 
 
 def _soft_targets(
-    estimator: Any, y: Any, weight: np.ndarray
+    estimator: Any, y: Any, weight: np.ndarray, known: Known | None
 ) -> tuple[np.ndarray, Targets, np.ndarray]:
     if scipy.sparse.issparse(y) or y.dtype.kind != "f":
         raise ValueError(
@@ -163,8 +238,15 @@ def _soft_targets(
         )
     mass = weight @ y
     n_classes = y.shape[1]
+    if known is not None and n_classes != len(known.classes):
+        raise ValueError(
+            "Rows of soft targets must have a column for each of the "
+            f"{len(known.classes)} classes of the first call, got {n_classes}. Keep to "
+            "one set of classes."
+        )
     if (
-        intercept_of(estimator) == "free"
+        known is None
+        and intercept_of(estimator) == "free"
         and estimator.label_smoothing == 0
         and (mass <= 0).any()
     ):

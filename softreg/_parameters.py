@@ -107,6 +107,16 @@ def check_parameters(estimator: Any) -> None:
     _check_choices(estimator)
 
 
+def check_streams(estimator: Any) -> None:
+    """Raise where rows cannot come in batches with these parameters."""
+    check_parameters(estimator)
+    if isinstance(estimator.loss, str) and TOP_K.fullmatch(estimator.loss):
+        raise ValueError(
+            f"partial_fit needs a loss without kinks, got loss={estimator.loss!r}. Use "
+            "fit, or another loss."
+        )
+
+
 def check_choice(name: str, value: Any, choices: list[str], hint: str) -> None:
     """Raise where a parameter is none of its names."""
     if not (isinstance(value, str) and value in choices):

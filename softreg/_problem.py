@@ -136,8 +136,11 @@ class Problem:
         diagonal = not gram_pays(self.X, self.shape[0])
         return geometry_of(self.blocks, mean_x, self.intercept, diagonal=diagonal)
 
-    def objective(self, l2: Array) -> Objective:
-        """Return the objective of a batch with these penalties (B,)."""
+    def objective(self, l2: Array, geometry: Geometry | None = None) -> Objective:
+        """Return the objective of a batch with these penalties (B,).
+
+        `geometry` is that of more rows than these, where it is known.
+        """
         return Objective(
             self.blocks,
             self.loss,
@@ -146,7 +149,7 @@ class Problem:
             l2,
             self.X.shape[0],
             self.intercept,
-            self.geometry,
+            self.geometry if geometry is None else geometry,
         )
 
     def start(self, n_problems: int) -> Array:

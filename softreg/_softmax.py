@@ -19,11 +19,14 @@ from softreg._arrays import (
     namespace,
     on_host,
 )
-from softreg._data import Ingested, ingest
+from softreg._data import Ingested, Stream, ingest
+from softreg._labels import Known, known_classes
 from softreg._losses import Loss, loss_of
-from softreg._parameters import solver_of
+from softreg._online import OnlineState, absorbed
+from softreg._parameters import check_streams, solver_of
 from softreg._prediction import LinearSoftmaxMixin
 from softreg._solve import Solution, solve
+from softreg.solvers import MiniBatch
 from softreg.solvers._loop import Record
 
 HISTORY = (
@@ -34,6 +37,17 @@ HISTORY = (
     "seconds",
     "precision",
 )
+
+# What only some ways of fitting leave behind.
+OPTIONAL = {
+    "feature_names_in_",
+    "converged_",
+    "objective_",
+    "optimality_gap_",
+    "history_",
+    "_online",
+    "_seen",
+}
 
 
 class SoftmaxRegression(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator):
@@ -250,9 +264,8 @@ class SoftmaxRegression(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator):
             dtype=data.dtype,
             watch=[print_progress] if self.verbose else [],
         )
-        self.__dict__.update(attributes_of(data, solution, data.weight_decay))
-        if data.feature_names_in is None:
-            self.__dict__.pop("feature_names_in_", None)
+        fitted = attributes_of(data, solution, data.weight_decay)
+        self._become(fitted | {"_seen": (float(data.weight.sum()), data.class_mass)})
         if not self.converged_:
             warnings.warn(
                 explanation(self, solution.reason[0], float(solution.reached[0])),
@@ -260,6 +273,90 @@ class SoftmaxRegression(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator):
                 stacklevel=2,
             )
         return self
+
+    def partial_fit(
+        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
+    ) -> SoftmaxRegression:
+        """Go on fitting with more rows, which are not kept.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            More data: one row or many, with the columns of the first call.
+        y : array-like of shape (n_samples,) or (n_samples, n_classes)
+            Their labels, or soft targets.
+        classes : array-like of shape (n_classes,), default=None
+            All labels that will ever come; wanted in the first call, unless `fit` was
+            called before or y are soft targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, 0 or more.
+
+        Returns
+        -------
+        self : SoftmaxRegression
+            The estimator.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For bad input, before any computing; the estimator stays as it was.
+
+        Notes
+        -----
+        Whatever `solver` is, each minibatch of the rows (`batch_size` and `seed` are
+        those of `softreg.solvers.MiniBatch`) takes one Newton step, in any units of X;
+        the coefficients are an average of these steps. With C, lambda is `1 / (C S)`, S
+        the weights of all rows so far; rows that come twice count twice. "balanced"
+        goes by the classes so far. After `fit` it goes on from there.
+
+        It sets `classes_`, `coef_`, `intercept_`, `weight_decay_`, `solver_`
+        ("minibatch") and `n_iter_`, the steps so far. Nothing is proven of rows that
+        were not kept: `converged_`, `objective_`, `optimality_gap_` and `history_` of
+        an earlier `fit` are removed.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from softreg import SoftmaxRegression
+        >>> X, y = load_digits(return_X_y=True)
+        >>> model = SoftmaxRegression()
+        >>> for start in range(0, len(y), 100):
+        ...     rows = slice(start, start + 100)
+        ...     model = model.partial_fit(X[rows], y[rows], classes=range(10))
+        >>> model.score(X, y) > 0.95
+        True
+        """
+        check_streams(self)
+        known = known_classes(self, classes, y)
+        state: OnlineState | None = self.__dict__.get("_online")
+        if state is None and hasattr(self, "coef_"):
+            state = _state_of(self)
+        seen = (0.0, 0.0) if state is None else (state.weight, state.mass)
+        stream = Stream(Known(known, seen[1]), seen[0], is_new=state is None)
+        data = ingest(self, X, y, sample_weight, stream=stream)
+        if state is None:
+            nowhere = np.zeros(data.problem.shape)
+            state = OnlineState(nowhere, nowhere)
+        solver = solver_of(self)
+        minibatch = solver if isinstance(solver, MiniBatch) else MiniBatch()
+        state = absorbed(state, data, minibatch)
+        average = state.average
+        if len(average) > 1:
+            average = average - average.mean(axis=0)
+        fitted = linear_attributes(data, average) | {
+            "n_iter_": state.n_steps,
+            "weight_decay_": data.weight_decay,
+            "solver_": MiniBatch.name,
+            "_online": state,
+        }
+        self._become(fitted)
+        return self
+
+    def _become(self, fitted: dict[str, Any]) -> None:
+        """Set all fitted attributes at once; none of an earlier fit stays behind."""
+        self.__dict__.update(fitted)
+        for name in OPTIONAL - set(fitted):
+            self.__dict__.pop(name, None)
 
     def __sklearn_tags__(self) -> Any:
         """Return scikit-learn's tags: arrays of any library are computed with in it."""
@@ -313,6 +410,16 @@ def linear_attributes(data: Ingested, coef: Array) -> dict[str, Any]:
         "intercept_": xp.asarray(intercept, copy=True),
         "n_features_in_": n_features,
     }
+
+
+def _state_of(estimator: SoftmaxRegression) -> OnlineState:
+    """Return the state of a fit: its coefficients, and how much they weigh."""
+    estimator.densify()
+    coef, intercept = on_host(estimator.coef_), on_host(estimator.intercept_)
+    coef = np.asarray(coef, dtype=np.float64)
+    if estimator.fit_intercept:
+        coef = np.column_stack([coef, intercept])
+    return OnlineState(coef, coef, *estimator._seen)
 
 
 def _indexable(classes: np.ndarray) -> np.ndarray | None:

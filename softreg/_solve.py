@@ -155,7 +155,7 @@ class Fit:
         """Return the solution at penalties l2 (B,), and the trail that leads there."""
         problem, reduced = self.problem, self.reduced
         penalties = like(l2, problem.weight)
-        objective = _in_fit_precision(problem.objective(penalties))
+        objective = in_fit_precision(problem.objective(penalties))
         _check_range(objective)
         stop = Stop(self.tol, self.max_iter, _reference(objective, l2))
         start = problem.start(len(l2)) if trail is None else trail.start(objective)
@@ -213,7 +213,7 @@ def _check_range(objective: Objective) -> None:
         )
 
 
-def _in_fit_precision(objective: Objective) -> Objective:
+def in_fit_precision(objective: Objective) -> Objective:
     """Return the objective in float64 where float32 products would be all rounding."""
     double = objective.in_double()
     if double is not None and objective.geometry.wants_double:

@@ -25,7 +25,7 @@ LAYERS = [
     {"_parameters"},
     {"_labels", "_rows"},
     {"_data", "_scores"},
-    {"_prediction", "_folds"},
+    {"_prediction", "_folds", "_online"},
     {"_softmax", "_descent"},
     {"_hierarchical", "_robust", "_large_margin", "_path"},
     {"_search"},

@@ -22,6 +22,7 @@ from softreg import (
 )
 from softreg import _streams as streams
 from softreg._sources import RowSource, is_source
+from softreg.solvers import SOLVERS
 
 MOST_ROWS = 64
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "out-of-core.md"
@@ -72,7 +73,7 @@ def assert_same_fit(left, right):
             np.testing.assert_array_equal(getattr(left, name), value, err_msg=name)
 
 
-@pytest.mark.parametrize("solver", ["newton-cg", "newton-cholesky", "lbfgs"])
+@pytest.mark.parametrize("solver", sorted(SOLVERS))
 def test_a_source_has_the_bits_of_its_array(solver):
     source = Sliced(X)
     model = SoftmaxRegression(0.1, solver=solver, n_jobs=2).fit(X, Y, WEIGHT)

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 from softreg._arrays import Array, namespace, tensor_float_products
-from softreg.solvers._loop import Objective, Point, inner
+from softreg.solvers._loop import Point, inner
 
 
 class NewtonStep(NamedTuple):
@@ -18,7 +18,7 @@ class NewtonStep(NamedTuple):
 
 
 def newton_direction(
-    objective: Objective,
+    objective: Any,
     point: Point,
     preconditioner: Any,
     *,

@@ -169,28 +169,40 @@ class MiniBatch:
                 tilt, reach = 0 * tilt, HEAD / (number + HEAD)
             tilted = Tilted(batch, tilt)
             for _ in range(self.steps):
-                direction, length = self._step_on(tilted, coef, state, share)
+                step = newton_step(tilted, coef, state.preconditioner, share)
                 # A batch alone would go further than all rows would.
-                length = namespace(coef).clip(length, 0.0, reach)
-                coef = coef + length[:, None, None] * direction
+                coef = coef + step.up_to(reach)
         return coef
 
-    def _step_on(
-        self, tilted: Tilted, coef: Array, state: EpochState, share: float
-    ) -> tuple[Array, Array]:
-        """Return a Newton step on a minibatch, and how much of it is best there."""
-        point = tilted.evaluate(coef)
-        direction = newton_direction(
-            tilted.objective,
-            point,
-            state.preconditioner,
-            tol=CG_TOL,
-            max_steps=MAX_CG,
-            share=share,
-        ).direction
-        slope = inner(point.gradient, direction)
-        line = tilted.line(point, direction)
-        return direction, search(line, point.value, slope).length
+
+class BatchStep(NamedTuple):
+    """A direction (B, k, P), and how much of it is best for a minibatch, (B,)."""
+
+    direction: Array
+    length: Array
+
+    def up_to(self, most: float) -> Array:
+        """Return the step, at most so much of the direction."""
+        length = namespace(self.length).clip(self.length, 0.0, most)
+        return length[:, None, None] * self.direction
+
+
+def newton_step(
+    objective: Any, coef: Array, preconditioner: Any, share: float, pull: float = 1.0
+) -> BatchStep:
+    """Return a Newton step on the objective of a minibatch.
+
+    Its Hessian is `share` of the batch's and, for the rest, what the preconditioner is
+    the inverse of; its gradient is `pull` times the batch's.
+    """
+    point = objective.evaluate(coef, keep=True)
+    newton = newton_direction(
+        objective, point, preconditioner, tol=CG_TOL, max_steps=MAX_CG, share=share
+    )
+    direction = pull * newton.direction
+    slope = inner(point.gradient, direction)
+    length = search(objective.line(point, direction), point.value, slope).length
+    return BatchStep(direction, length)
 
 
 class Tilted(NamedTuple):
@@ -199,13 +211,18 @@ class Tilted(NamedTuple):
     objective: Any
     tilt: Array
 
-    def evaluate(self, coef: Array) -> Point:
+    def evaluate(self, coef: Array, *, keep: bool = False) -> Point:
         """Return value and gradient; the bound is not one of this."""
-        point: Point = self.objective.evaluate(coef, keep=True)
+        point: Point = self.objective.evaluate(coef, keep=keep)
         return point._replace(
             value=point.value + inner(self.tilt, coef),
             gradient=point.gradient + self.tilt,
         )
+
+    def hessian_product(self, point: Point, direction: Array) -> Array:
+        """Return the Hessian at the point times direction."""
+        product: Array = self.objective.hessian_product(point, direction)
+        return product
 
     def line(self, point: Point, direction: Array) -> Callable[[Array], Line]:
         """Return the function of steps along a direction."""
