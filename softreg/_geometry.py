@@ -9,7 +9,7 @@ import numpy as np
 
 from softreg import _kernels as kernels
 from softreg._arrays import Array, like, namespace
-from softreg._blocks import LocalBlocks
+from softreg._blocks import Blocks
 from softreg._certificate import Moments
 from softreg._preconditioner import Standardisation
 
@@ -26,7 +26,7 @@ class Geometry:
 
     Parameters
     ----------
-    blocks : LocalBlocks
+    blocks : Blocks
         The rows.
     mean_x : (P,) array
         Weighted means of the columns.
@@ -35,7 +35,7 @@ class Geometry:
         Whether the diagonal of the Gram matrix must do.
     """
 
-    blocks: LocalBlocks
+    blocks: Blocks
     mean_x: Array
     intercept: str
     diagonal: bool
@@ -56,7 +56,7 @@ class Geometry:
             gram = self._gram(self.blocks.with_dtype(xp.float64))
         return gram
 
-    def _gram(self, blocks: LocalBlocks) -> Array:
+    def _gram(self, blocks: Blocks) -> Array:
         n_columns = self.mean_x.shape[0]
         sums, _ = blocks.reduce(
             kernels.squares if self.diagonal else kernels.gram,
@@ -155,13 +155,10 @@ def _diagonal(gram: Array) -> Array:
     return gram if gram.ndim == 1 else namespace(gram).linalg.diagonal(gram)
 
 
-def moments_of(blocks: LocalBlocks) -> Moments:
+def moments_of(blocks: Blocks, n_classes: int, n_features: int) -> Moments:
     """Return the constants of the data, in float64; one pass."""
-    xp = namespace(blocks.blocks[0].weight)
-    precise = blocks.with_dtype(xp.float64)
-    first = precise.blocks[0]
-    n_classes = first.targets.dense(xp.float64).shape[0]
-    size = (n_classes + 1) * (first.design.X.shape[1] + 1)  # type: ignore[attr-defined]
+    precise = blocks.with_dtype(namespace(blocks.reference).float64)
+    size = (n_classes + 1) * (n_features + 1)
     (mean_x, target, target_x, margin, target_margin), _ = precise.reduce(
         kernels.moments, summand_size=size
     )

@@ -14,10 +14,10 @@ import numpy as np
 
 from softreg import _kernels as kernels
 from softreg._arrays import Array, identity, like, namespace, to_numpy
-from softreg._blocks import LocalBlocks, Sums
+from softreg._blocks import Blocks, Sums
 from softreg._certificate import Moments, bound_of_squares, gap_free_intercept
 from softreg._curvature import Curvature
-from softreg._design import Operand, Parametrisation, Rows
+from softreg._design import Operand, Parametrisation
 from softreg._geometry import Geometry
 from softreg._losses import Loss, TopK
 from softreg._preconditioner import Preconditioner, Shared
@@ -34,7 +34,7 @@ class Objective:
 
     Parameters
     ----------
-    blocks : LocalBlocks
+    blocks : Blocks
         The rows.
     loss : Loss
     parametrisation : Parametrisation
@@ -49,7 +49,7 @@ class Objective:
         What the preconditioners need to know of the columns.
     """
 
-    blocks: LocalBlocks
+    blocks: Blocks
     loss: Loss
     parametrisation: Parametrisation
     moments: Moments
@@ -356,8 +356,7 @@ class Objective:
         return 2 * itemsize * scores <= self.blocks.engine.kept_bytes
 
     def _operand(self, coef: Array) -> Operand:
-        design: Rows = self.blocks.blocks[0].design
-        return design.operand(self.parametrisation.expand(coef))
+        return self.blocks.operand(self.parametrisation.expand(coef))
 
     def _operand_of(self, point: Point) -> Operand | None:
         """Return the operand of a point, None where its scores were kept instead."""

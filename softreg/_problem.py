@@ -122,7 +122,8 @@ class Problem:
     @cached_property
     def moments(self) -> Moments:
         """Constants of the data."""
-        return moments_of(self.blocks)
+        n_classes = self.parametrisation.n_classes
+        return moments_of(self.blocks, n_classes, self.X.shape[1])
 
     @cached_property
     def geometry(self) -> Geometry:
