@@ -14,10 +14,10 @@ from sklearn.utils.validation import check_consistent_length
 from softreg._arrays import (
     Array,
     free_gpu_bytes,
+    is_dask,
     is_foreign,
     is_on_gpu,
     like,
-    on_host,
     place_of,
     stored_values,
 )
@@ -33,8 +33,16 @@ from softreg._parameters import (
     intercept_of,
     n_threads,
 )
+from softreg._partitions import parted_rows
+from softreg._parts import Parted
 from softreg._problem import Problem
-from softreg._rows import answer_dtype, checked_rows, placed, product_dtype
+from softreg._rows import (
+    answer_dtype,
+    checked_rows,
+    in_memory,
+    placed,
+    product_dtype,
+)
 from softreg._targets import HardTargets, Targets
 from softreg.solvers import SOLVERS
 
@@ -68,12 +76,19 @@ class Ingested(NamedTuple):
 
 
 def ingest(
-    estimator: Any, X: Any, y: Any, sample_weight: Any, owner: Any = None
+    estimator: Any,
+    X: Any,
+    y: Any,
+    sample_weight: Any,
+    owner: Any = None,
+    *,
+    in_parts: bool = True,
 ) -> Ingested:
     """Check everything `fit` was given and return it as a problem.
 
     The estimator is not touched: checks that set attributes see a copy of it. Where it
-    is part of another, `owner`, messages are that one's.
+    is part of another, `owner`, messages are that one's. `in_parts` says whether it can
+    do with rows that are not in this process.
     """
     owner = estimator if owner is None else owner
     check_parameters(estimator)
@@ -83,8 +98,8 @@ def ingest(
             "None. Pass labels (n,) or soft targets (n, K)."
         )
     scratch = copy.copy(owner)
-    X = checked_rows(scratch, X, reset=True)
-    y, sample_weight = on_host(y), on_host(sample_weight)
+    X = _rows(scratch, estimator, X, in_parts)
+    y, sample_weight = in_memory(y), in_memory(sample_weight)
     with advising("Pass one target, or one row of soft targets, for each row of X."):
         check_consistent_length(X, y)
     row_weight = row_weights(sample_weight, X.shape[0])
@@ -105,7 +120,7 @@ def ingest(
         loss_of(estimator.loss, len(classes)),
         Parametrisation(len(classes), float(estimator.temperature)),
         intercept_of(estimator),
-        _engine(estimator, place),
+        _engine(estimator, X, place),
     )
     _check_solver_fits(estimator, problem)
     return Ingested(
@@ -122,8 +137,23 @@ def ingest(
     )
 
 
-def _engine(estimator: Any, place: Array) -> Engine:
+def _rows(scratch: Any, estimator: Any, X: Any, in_parts: bool) -> Any:
+    """Return X checked; Dask's in parts, where it may be."""
+    if not (in_parts and is_dask(X)):
+        return checked_rows(scratch, X, reset=True)
+    if estimator.device not in (None, "cpu"):
+        raise ValueError(
+            f"device={estimator.device!r} places NumPy and SciPy input, got X of Dask. "
+            "Use device=None: each worker computes with its own rows."
+        )
+    most = estimator.n_jobs
+    return parted_rows(scratch, X, most if most is not None and most > 0 else None)
+
+
+def _engine(estimator: Any, X: Any, place: Array) -> Engine:
     """Return the threads of a fit, and what it may keep beside its rows."""
+    if isinstance(X, Parted):
+        return X.engine(n_threads(estimator.n_jobs))
     if not is_foreign(place):
         return Engine(n_threads(estimator.n_jobs))
     if not is_on_gpu(place):

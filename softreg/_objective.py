@@ -90,7 +90,7 @@ class Objective:
 
     def _mean_loss(
         self, coef: Array, keep: bool
-    ) -> tuple[Array, Array, list[Any], Array | None]:
+    ) -> tuple[Array, Array, Any, Array | None]:
         """Return the mean loss, its gradient, what blocks kept, held-out scores."""
         operand = self._operand(coef)
         sums, kept = self._reduce(kernels.evaluate, self.loss, operand, keep, size=coef)
@@ -367,9 +367,9 @@ class Objective:
         kernel: Callable[..., Any],
         *args: Any,
         size: Any,
-        kept: list[Any] | None = None,
+        kept: Any = None,
         reads: float = 1.0,
-    ) -> tuple[Sums, list[Any]]:
+    ) -> tuple[Sums, Any]:
         if not isinstance(size, int):
             size = size.shape[0] * size.shape[1] * size.shape[2]
         return self.blocks.reduce(
