@@ -59,6 +59,8 @@ class Cluster:
 
     def start(self, function: Callable[..., Any], *args: Any, worker: str) -> Any:
         """Start a task, on a worker if it lives; its result stays on the cluster."""
+        if self.client.status == "closed":
+            raise _deserted()
         return self.client.submit(
             function, *args, workers=[worker], allow_other_workers=True, pure=False
         )
@@ -83,6 +85,16 @@ class Cluster:
             )
         )
 
+    def settle(self, futures: Sequence[Any]) -> None:
+        """Wait until tasks are done, or failed; their results stay where they are."""
+
+        async def done() -> None:
+            for future in futures:
+                while not future.done():
+                    await asyncio.sleep(POLL_SECONDS / 100)
+
+        self._waited(done())
+
     def answers(self, futures: Sequence[Any]) -> list[Any]:
         """Return the results of tasks.
 
@@ -95,11 +107,15 @@ class Cluster:
         """
         try:
             return list(self._waited(self.client.gather(futures, asynchronous=True)))
-        except OSError as error:
+        except Exception as error:
+            failed = any(future.status == "error" for future in futures)
+            # The client keeps a task's error, that this frame, and that its tasks.
+            for future in futures:
+                future.release()
             # A task's own error is the user's; else a worker was lost on the way.
-            if any(future.status == "error" for future in futures):
-                raise
-            raise _lost(error) from error
+            if isinstance(error, OSError) and not failed:
+                raise _lost(error) from error
+            raise
 
     def _waited(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Return a coroutine's result while there are workers to give it."""
@@ -219,21 +235,26 @@ def _in_task() -> bool:
     return True
 
 
-def partitions_of(X: Any) -> list[Any]:
-    """Return the partitions of an array or a frame, all columns each, as delayed."""
-    if is_frame(X):
-        return list(X.to_delayed())
-    return np.ravel(X.rechunk({1: -1}).to_delayed()).tolist()
-
-
-def each(function: Callable[..., Any], parts: Sequence[Any], *args: Any) -> list[Any]:
-    """Return the function of every part, and of what else it takes, as delayed."""
+def each_partition(function: Callable[..., Any], X: Any, argument: Any) -> list[Any]:
+    """Return the function of each partition, all columns of it, as delayed."""
     from dask import delayed
 
-    lazy = delayed(function, pure=False, traverse=False)
-    # One task of the graph each, which all parts share.
-    shared = [delayed(value, pure=False, traverse=False) for value in args]
-    return [lazy(part, *shared) for part in parts]
+    # One task of the graph, which all partitions share.
+    shared = delayed(argument, pure=False, traverse=False)
+    if is_frame(X):
+        lazy = delayed(function, pure=False, traverse=False)
+        return [lazy(part, shared) for part in X.to_delayed()]
+    # In one task with what makes the partition, where Dask can.
+    whole = X.rechunk({1: -1})
+    blocks = whole.map_blocks(function, shared, dtype=X.dtype, meta=np.empty((0, 0)))
+    return np.ravel(blocks.to_delayed()).tolist()
+
+
+def row_counts(X: Any) -> list[float]:
+    """Return the rows of each partition; nan where that is not known."""
+    if is_frame(X):
+        return [np.nan] * X.npartitions
+    return list(X.chunks[0])
 
 
 def computed_here(parts: Sequence[Any]) -> list[Any]:
@@ -254,19 +275,18 @@ def head_of(X: Any) -> Any:
 
 
 def applied(
-    function: Callable[..., Any], X: Any, shape: tuple[int, ...], dtype: Any, *args: Any
+    function: Callable[..., Any], X: Any, shape: tuple[int, ...], meta: Any, arg: Any
 ) -> Any:
-    """Return the function of each partition's rows as a lazy array.
+    """Return the function of each partition as a lazy array.
 
-    Its value has a row of this shape a row of X.
+    Its value has a row of this shape a row of X, and is of the kind of `meta`.
     """
     import dask.array
 
-    parts = partitions_of(X)
-    counts = [np.nan] * len(parts) if is_frame(X) else X.chunks[0]
-    meta = np.empty((0,) * (1 + len(shape)), dtype)
     blocks = [
         dask.array.from_delayed(part, (count, *shape), meta=meta)
-        for part, count in zip(each(function, parts, *args), counts, strict=True)
+        for part, count in zip(
+            each_partition(function, X, arg), row_counts(X), strict=True
+        )
     ]
     return dask.array.concatenate(blocks, allow_unknown_chunksizes=True)

@@ -34,7 +34,6 @@ from softreg._parameters import (
     n_threads,
 )
 from softreg._partitions import parted_rows
-from softreg._parts import Parted
 from softreg._problem import Problem
 from softreg._rows import (
     answer_dtype,
@@ -43,6 +42,7 @@ from softreg._rows import (
     placed,
     product_dtype,
 )
+from softreg._sharded import ShardedRows
 from softreg._targets import HardTargets, Targets
 from softreg.solvers import SOLVERS
 
@@ -152,8 +152,8 @@ def _rows(scratch: Any, estimator: Any, X: Any, in_parts: bool) -> Any:
 
 def _engine(estimator: Any, X: Any, place: Array) -> Engine:
     """Return the threads of a fit, and what it may keep beside its rows."""
-    if isinstance(X, Parted):
-        return X.engine(n_threads(estimator.n_jobs))
+    if isinstance(X, ShardedRows):
+        return X.engine
     if not is_foreign(place):
         return Engine(n_threads(estimator.n_jobs))
     if not is_on_gpu(place):

@@ -2,43 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from sklearn.utils.validation import validate_data
 
-from softreg._arrays import Described, is_foreign, is_sparse, stacked_rows, stored_bytes
+from softreg._arrays import Described, is_foreign, stacked_rows
 from softreg._dask import (
     Cluster,
     cluster_of,
     computed_here,
-    each,
+    each_partition,
     head_of,
     is_frame,
-    partitions_of,
+    row_counts,
     seceded,
 )
 from softreg._parameters import advising
-from softreg._parts import LocalParts, joined
+from softreg._parts import Facts, LocalParts, facts_of, joined, surfaced
 from softreg._problem import row_space_pays
 from softreg._rows import checked_rows
-from softreg._sharded import ShardedRows, groups_of
+from softreg._sharded import Group, ShardedRows, dealt
+from softreg._shards import facts_in, make_pile
 
 NUMERIC = "biuf"
 # A matrix of more columns than rows is fetched up to this size: in one process it can
 # be solved in the space of its rows.
 FETCHED_BYTES = 1 << 28
-
-
-class Facts(NamedTuple):
-    """What is known of a partition, or the error that its check raised."""
-
-    shape: tuple[int, int] = (0, 0)
-    dtype: Any = None
-    nbytes: int = 0
-    nnz: int | None = None
-    error: Exception | None = None
 
 
 def parted_rows(estimator: Any, X: Any, most_threads: int | None) -> Any:
@@ -51,30 +42,59 @@ def parted_rows(estimator: Any, X: Any, most_threads: int | None) -> Any:
     with advising("X must hold finite numbers, a row a sample."):
         _check_kind(X)
         validate_data(estimator, head_of(X), reset=True, skip_check_array=True)
-    parts = each(checked_part, partitions_of(X), _named_as(estimator))
+    parts = each_partition(checked_part, X, _named_as(estimator))
     cluster = cluster_of(X)
-    if cluster is None:
-        here = computed_here(parts)
-        facts = _sound([facts_of(part) for part in here])
-        described = _described(facts)
-        if _is_fetched(described):
-            return stacked_rows(list(joined(_with_rows(here))))
-        return LocalParts(**vars(described), parts=joined(_with_rows(here)))
-    with seceded():
-        return _on_cluster(cluster, parts, most_threads)
+    if cluster is not None:
+        with seceded():
+            return _on_cluster(cluster, X, parts, most_threads)
+    here = surfaced(computed_here(parts))
+    described = _described([facts_of(part) for part in here])
+    if _is_fetched(described):
+        return stacked_rows(_with_rows(here))
+    return LocalParts(**vars(described), parts=joined(_with_rows(here)))
 
 
-def _on_cluster(cluster: Cluster, parts: list[Any], most_threads: int | None) -> Any:
-    """Return delayed parts as the shards of a cluster."""
-    there = cluster.compute([*parts, *each(facts_of, parts)])
-    held = there[: len(parts)]
-    facts = _sound(cluster.answers(there[len(parts) :]))
+def _on_cluster(
+    cluster: Cluster, X: Any, parts: list[Any], most_threads: int | None
+) -> Any:
+    """Return delayed parts as the shards of a cluster, one a worker."""
+    held = cluster.compute(parts)
+    cluster.settle(held)
+    # Partitions whose rows are not known yet are taken to be equal.
+    sizes = np.nan_to_num(row_counts(X), nan=1.0).tolist()
+    threads = cluster.threads()
+    hands = dealt(cluster.holders(held), sizes, threads)
+    piles = [
+        cluster.start(make_pile, *(held[part] for part in own), worker=worker)
+        for worker, own in hands.items()
+    ]
+    told = [
+        cluster.start(facts_in, pile, worker=worker)
+        for worker, pile in zip(hands, piles, strict=True)
+    ]
+    facts = surfaced(_in_order(hands.values(), cluster.answers(told), len(held)))
     described = _described(facts)
     if _is_fetched(described):
         return stacked_rows(_with_rows(cluster.answers(held)))
-    n_rows = [own.shape[0] for own in facts]
-    groups = groups_of(cluster, held, n_rows, most_threads)
-    return ShardedRows(**vars(described), cluster=cluster, groups=groups)
+    ends = np.cumsum([0, *(fact.shape[0] for fact in facts)])
+    groups = []
+    for (worker, own), pile in zip(hands.items(), piles, strict=True):
+        rows = np.concatenate([np.arange(ends[p], ends[p + 1]) for p in own])
+        n_threads = min(threads[worker], most_threads or threads[worker])
+        groups.append(Group(worker, n_threads, rows, pile))
+    groups = [group for group in groups if len(group.rows)]
+    return ShardedRows(**vars(described), cluster=cluster, groups=tuple(groups))
+
+
+def _in_order(
+    hands: Iterable[list[int]], told: list[list[Any]], n_parts: int
+) -> list[Any]:
+    """Return what was told of the parts in each hand, in the order of the parts."""
+    facts: list[Any] = [Facts((0, 0), None, 0, None)] * n_parts
+    for own, of_own in zip(hands, told, strict=True):
+        for part, fact in zip(own, of_own, strict=True):
+            facts[part] = fact
+    return facts
 
 
 def _check_kind(X: Any) -> None:
@@ -120,27 +140,11 @@ def checked_part(part: Any, stub: Any) -> Any:
         return error
 
 
-def facts_of(part: Any) -> Facts:
-    """Return what is known of a checked partition."""
-    if isinstance(part, Exception):
-        return Facts(error=part)
-    nnz = int(part.nnz) if is_sparse(part) else None
-    return Facts(tuple(part.shape), part.dtype, stored_bytes(part), nnz)
-
-
-def _sound(facts: list[Facts]) -> list[Facts]:
-    """Return the facts, or raise the first error among them."""
-    for own in facts:
-        if own.error is not None:
-            raise own.error
-    return facts
-
-
 def _with_rows(parts: Sequence[Any]) -> list[Any]:
     return [part for part in parts if part.shape[0]]
 
 
-def _described(facts: list[Facts]) -> Described:
+def _described(facts: list[Any]) -> Described:
     """Return the matrix of all partitions, without its entries."""
     full = [own for own in facts if own.shape[0]]
     if not full:

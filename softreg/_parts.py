@@ -7,7 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from softreg._arrays import Array, Described, namespace, stacked_rows, stored_bytes
+from softreg._arrays import (
+    Array,
+    Described,
+    is_sparse,
+    namespace,
+    stacked_rows,
+    stored_bytes,
+)
 from softreg._blocks import (
     BLOCK_BYTES,
     Block,
@@ -50,10 +57,6 @@ class Parted(Described):
     """A matrix in parts, which says itself how it is reduced."""
 
     @abstractmethod
-    def engine(self, n_threads: int) -> Engine:
-        """Return what this process computes with."""
-
-    @abstractmethod
     def blocks(self, rows: RowData, layout: Layout, engine: Engine) -> Blocks:
         """Return the rows in pieces."""
 
@@ -64,13 +67,42 @@ class LocalParts(Parted):
 
     parts: tuple[Any, ...]
 
-    def engine(self, n_threads: int) -> Engine:
-        """Return the threads of this process."""
-        return Engine(n_threads)
-
     def blocks(self, rows: RowData, layout: Layout, engine: Engine) -> LocalBlocks:
         """Return blocks of all parts."""
         return LocalBlocks(blocks_of(self.parts, rows, layout), engine)
+
+
+class Facts(NamedTuple):
+    """What is known of a part without its entries."""
+
+    shape: tuple[int, int]
+    dtype: Any
+    nbytes: int
+    nnz: int | None
+
+
+def facts_of(part: Any) -> Facts | Exception:
+    """Return what is known of a part, or the error in its place."""
+    if isinstance(part, Exception):
+        return part
+    nnz = int(part.nnz) if is_sparse(part) else None
+    return Facts(tuple(part.shape), part.dtype, stored_bytes(part), nnz)
+
+
+def surfaced(answers: list[Any]) -> list[Any]:
+    """Return answers, or raise the first error among them.
+
+    An error holds the frames that it passes, and with them tasks on the cluster: they
+    must not hold the error, too.
+    """
+    for given in answers:
+        if isinstance(given, Exception):
+            answers.clear()
+            try:
+                raise given
+            finally:
+                del given
+    return answers
 
 
 def blocks_of(parts: Sequence[Any], rows: RowData, layout: Layout) -> tuple[Block, ...]:
@@ -111,7 +143,8 @@ def _runs(parts: Sequence[Any]) -> Iterator[list[Any]]:
     size = 0
     for part in parts:
         own = stored_bytes(part)
-        if group and size + own > BLOCK_BYTES:
+        kin = not group or is_sparse(group[0]) == is_sparse(part)
+        if group and (size + own > BLOCK_BYTES or not kin):
             yield group
             group, size = [], 0
         group.append(part)

@@ -114,11 +114,12 @@ def lazily(estimator: Any, X: Any, method: str) -> Any:
     stored = np.asarray(head).dtype
     row = np.zeros((1, head.shape[1]), np.float64 if stored.kind == "O" else stored)
     form = getattr(scratch, method)(row)
-    return applied(_answer, X, form.shape[1:], form.dtype, scratch, method, form[:0])
+    return applied(_answer, X, form.shape[1:], form[:0], (scratch, method, form[:0]))
 
 
-def _answer(rows: Any, estimator: Any, method: str, none: Array) -> Array:
-    """Return what a method answers for some rows; for no rows, `none`."""
+def _answer(rows: Any, asked: tuple[Any, str, Array]) -> Array:
+    """Return what an estimator's method answers for some rows, `none` for no rows."""
+    estimator, method, none = asked
     if not rows.shape[0]:
         return none
     if hasattr(rows, "columns"):

@@ -23,14 +23,13 @@ from softreg._arrays import Array
 from softreg._blocks import KEPT_BYTES, Engine, Kernel, Sums
 from softreg._dask import Cluster, LostError, seceded
 from softreg._design import Operand, design
-from softreg._parts import Layout, Parted, RowData
+from softreg._parts import Layout, Parted, RowData, surfaced
 from softreg._shards import (
     ForgottenError,
     Round,
     View,
     added,
     answer,
-    make_pile,
     make_shard,
     total_of,
 )
@@ -80,7 +79,8 @@ class ShardedRows(Parted):
     cluster: Cluster
     groups: tuple[Group, ...]
 
-    def engine(self, n_threads: int) -> RoundEngine:
+    @property
+    def engine(self) -> RoundEngine:
         """Return the client's part; the threads are the workers'."""
         return RoundEngine(len(self.groups))
 
@@ -130,10 +130,7 @@ class Shards:
         if 8 * asked.summand_size * len(tasks) > GATHERED_BYTES:
             while len(tasks) > 1:
                 tasks, workers = self._fewer(tasks, workers)
-        answers = cluster.answers(tasks)
-        for given in answers:
-            if isinstance(given, Exception):
-                raise given
+        answers = surfaced(cluster.answers(tasks))
         del self._forgotten[: len(asked.forgotten)]
         return total_of(answers)
 
@@ -231,7 +228,7 @@ class ShardedBlocks:
 
 
 def dealt(
-    holders: Sequence[str], n_rows: Sequence[int], threads: dict[str, int]
+    holders: Sequence[str], n_rows: Sequence[float], threads: dict[str, int]
 ) -> dict[str, list[int]]:
     """Return the numbers of the parts that each worker is to hold.
 
@@ -255,21 +252,3 @@ def dealt(
         own[worker].append(part)
         room[worker] -= n_rows[part]
     return {worker: sorted(parts) for worker, parts in own.items() if parts}
-
-
-def groups_of(
-    cluster: Cluster,
-    parts: Sequence[Any],
-    n_rows: Sequence[int],
-    most_threads: int | None,
-) -> tuple[Group, ...]:
-    """Return parts, futures of so many rows each, by the workers that hold them."""
-    threads = cluster.threads()
-    ends = np.cumsum(n_rows)
-    groups = []
-    for worker, own in dealt(cluster.holders(parts), n_rows, threads).items():
-        rows = [np.arange(ends[part] - n_rows[part], ends[part]) for part in own]
-        pile = cluster.start(make_pile, *(parts[part] for part in own), worker=worker)
-        n_threads = min(threads[worker], most_threads or threads[worker])
-        groups.append(Group(worker, n_threads, np.concatenate(rows), pile))
-    return tuple(groups)

@@ -16,7 +16,7 @@ import numpy as np
 
 from softreg._arrays import stored_bytes
 from softreg._blocks import Engine, Kernel, LocalBlocks, Sums, add
-from softreg._parts import Layout, blocks_of, joined
+from softreg._parts import Facts, Layout, blocks_of, facts_of, joined
 
 
 class View(NamedTuple):
@@ -104,11 +104,18 @@ class Pile:
     """The parts of a shard: of no size to the scheduler, as a shard has their size."""
 
     parts: tuple[Any, ...]
+    facts: list[Facts | Exception]
 
 
 def make_pile(*parts: Any) -> Pile:
-    """Return parts in order; those of few rows are joined."""
-    return Pile(joined([part for part in parts if part.shape[0]]))
+    """Return parts, or errors in their place, in order; small ones are joined."""
+    sound = [p for p in parts if not isinstance(p, Exception) and p.shape[0]]
+    return Pile(joined(sound), [facts_of(part) for part in parts])
+
+
+def facts_in(pile: Pile) -> list[Facts | Exception]:
+    """Return what is known of each part, or the error in its place."""
+    return pile.facts
 
 
 def make_shard(pile: Pile, message: bytes, layout: Layout, n_threads: int) -> Shard:
