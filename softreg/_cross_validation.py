@@ -65,7 +65,7 @@ class SoftmaxRegressionCV(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator):
     scoring : str or callable, default=None
         As in `sklearn.model_selection.cross_validate`; None is accuracy. Accuracy and
         "neg_log_loss" come from the scores that the fits compute anyway; for others
-        the held-out rows are copied, a fold at a time.
+        the held-out rows are copied, a fold at a time. For Dask input only those two.
     selection : {"best", "1se"}, default="best"
         "best" is the C of the highest mean score over the folds, the strongest penalty
         of equals. "1se" is the strongest penalty whose mean score is within one
@@ -251,7 +251,7 @@ class SoftmaxRegressionCV(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-            Data, in any units.
+            Data, in any units; a Dask array or frame is fitted where it lies.
         y : array-like of shape (n_samples,) or (n_samples, n_classes)
             Labels of any kind, or soft targets.
         sample_weight : array-like of shape (n_samples,), default=None

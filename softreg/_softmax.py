@@ -216,7 +216,7 @@ class SoftmaxRegression(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-            Data, in any units.
+            Data, in any units; a Dask array or frame is fitted where it lies.
         y : array-like of shape (n_samples,) or (n_samples, n_classes)
             Labels of any kind, or soft targets: floats, each row a distribution.
         sample_weight : array-like of shape (n_samples,), default=None
