@@ -99,8 +99,9 @@ def _in_order(
 
 def _check_kind(X: Any) -> None:
     """Refuse a collection that is no matrix of numbers."""
-    if getattr(X, "ndim", None) != 2:
-        found = f"{X.ndim}D" if hasattr(X, "ndim") else type(X).__name__
+    # Of the class: a delayed value has any attribute one asks for.
+    found = f"{X.ndim}D" if hasattr(type(X), "ndim") else type(X).__name__
+    if found != "2D":
         raise ValueError(f"Expected 2D array, got {found} Dask collection instead.")
     if not is_frame(X):
         return

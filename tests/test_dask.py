@@ -363,6 +363,8 @@ def test_what_cannot_be_fitted_is_refused(place):
             other.fit(rows, Y)
     with pytest.raises(ValueError, match="Expected 2D array, got 1D"):
         SoftmaxRegression().fit(rows[:, 0], Y)
+    with pytest.raises(ValueError, match="Expected 2D array, got Delayed"):
+        SoftmaxRegression().fit(dask.delayed(X), Y)
     with pytest.raises(ValueError, match="sparse partitions or dense ones"):
         SoftmaxRegression().fit(
             da.concatenate([rows, rows.map_blocks(scipy.sparse.csr_array)]),
@@ -467,6 +469,37 @@ def test_fits_within_tasks(workers):
     tasks = [workers.submit(fit_in_a_task, X, Y, pure=False) for _ in range(3)]
     for model in workers.gather(tasks):
         assert_same(model, reference)
+
+
+def peak_megabytes():
+    with open("/proc/self/status") as status:
+        return next(int(s.split()[1]) / 1024 for s in status if s.startswith("VmHWM"))
+
+
+def made(number):
+    return np.random.default_rng(number).normal(size=(20000, 100))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_a_worker_holds_its_rows_once():
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        SoftmaxRegression().fit(dask_array(X, 99), Y)
+        before = client.run(peak_megabytes)
+        parts = [
+            da.from_delayed(dask.delayed(made)(i), (20000, 100), dtype=float)
+            for i in range(20)
+        ]
+        labels = np.arange(400_000) % 3
+        SoftmaxRegression(tol=1.0).fit(da.concatenate(parts), labels)
+        after = client.run(peak_megabytes)
+    # 160 MB of rows each; work space, labels and weights beside them.
+    assert max(after[w] - before[w] for w in before) < 1.3 * 160
 
 
 def test_n_jobs_and_threads_of_a_worker():

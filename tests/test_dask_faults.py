@@ -106,6 +106,7 @@ def test_a_killed_worker_changes_nothing(both, monkeypatch, reference, victims):
     assert_optimum(model, reference)
 
 
+@pytest.mark.slow
 def test_what_was_sent_is_sent_again(both, monkeypatch, reference):
     # Labels, weights and coefficients go apart from the tasks, as large ones do.
     monkeypatch.setattr(softreg._dask, "MESSAGE_BYTES", 0)
