@@ -74,16 +74,17 @@ class Cluster:
         if size <= MESSAGE_BYTES:
             return message
         alive = self._alive()
-        there = [worker for worker in workers if worker in alive]
-        return self._waited(
-            self.client.scatter(
-                message,
-                workers=there or None,
-                broadcast=len(workers) > 1,
-                hash=False,
-                asynchronous=True,
-            )
+        sent = self.client.scatter(
+            message,
+            workers=[worker for worker in workers if worker in alive] or None,
+            broadcast=len(workers) > 1,
+            hash=False,
+            asynchronous=True,
         )
+        try:
+            return self._waited(sent)
+        except OSError as error:  # a worker was lost on the way
+            raise _lost(error) from error
 
     def settle(self, futures: Sequence[Any]) -> None:
         """Wait until tasks are done, or failed; their results stay where they are."""

@@ -100,25 +100,30 @@ class Shards:
     def __init__(self, source: ShardedRows, rows: RowData, layout: Layout) -> None:
         self._source, self._rows, self._layout = source, rows, layout
         self._forgotten: list[str] = []
-        self.make()
+        self._futures: list[Any] = []
 
-    def make(self) -> None:
+    def _made(self) -> list[Any]:
         """Have every worker make its shard of the rows that it holds."""
-        cluster = self._source.cluster
-        self._futures = []
+        cluster, futures = self._source.cluster, []
         for group in self._source.groups:
             message = pickle.dumps(self._rows.at(group.rows), protocol=5)
             sent = cluster.send(message, len(message), [group.worker])
-            self._futures.append(
+            futures.append(
                 cluster.start(
                     make_shard, group.pile, sent, self._layout, group.n_threads,
                     worker=group.worker,
                 )
             )  # fmt: skip
+        return futures
+
+    def drop(self) -> None:
+        """Have the shards made anew by the next round."""
+        self._futures = []
 
     def run(self, asked: Round) -> Sums:
         """Return the sums of a round over all shards, which are added in order."""
         cluster, groups = self._source.cluster, self._source.groups
+        self._futures = self._futures or self._made()
         asked = asked._replace(forgotten=tuple(self._forgotten))
         message = pickle.dumps(asked, protocol=5)
         workers = [group.worker for group in groups]
@@ -223,7 +228,7 @@ class ShardedBlocks:
                 assert source is not None
                 self._answered(source.asked, source.source)
             except LostError:
-                self.shards.make()
+                self.shards.drop()
         return self.shards.run(asked)
 
 
