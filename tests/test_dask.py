@@ -138,7 +138,13 @@ def test_frames(place):
         model.fit(frame, frame["label"])
 
 
-@pytest.mark.parametrize("kind", [scipy.sparse.csr_array, scipy.sparse.csc_matrix])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        scipy.sparse.csr_array,
+        pytest.param(scipy.sparse.csc_matrix, marks=pytest.mark.slow),
+    ],
+)
 def test_sparse_blocks(place, kind):
     rows = scipy.sparse.random(N, 40, density=0.1, format="csr", random_state=0)
     blocks = dask_array(rows.toarray(), 90, 15).map_blocks(kind)
@@ -154,7 +160,9 @@ def test_soft_targets(place):
     assert_same(model, reference)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.uint8])
+@pytest.mark.parametrize(
+    "dtype", [np.float32, pytest.param(np.uint8, marks=pytest.mark.slow)]
+)
 def test_small_dtypes(place, dtype):
     # Over a million entries: these are multiplied in float32 first.
     noise = RNG.normal(size=(60 * N, 25))
