@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -30,8 +31,23 @@ def namespace(*arrays: Array) -> Any:
     return array_api_compat.array_namespace(*dense) if dense else compat_numpy
 
 
+@dataclass(frozen=True)
+class Described:
+    """A matrix that is in no one array: what is known of it beside its entries.
+
+    `nnz` are the stored entries of a sparse one, None for a dense one.
+    """
+
+    shape: tuple[int, int]
+    dtype: np.dtype
+    nbytes: int
+    nnz: int | None
+
+
 def is_sparse(values: Any) -> bool:
     """Return whether this is a sparse matrix or array of SciPy or CuPy."""
+    if isinstance(values, Described):
+        return values.nnz is not None
     return bool(scipy.sparse.issparse(values) or _is_cupy_sparse(values))
 
 
@@ -39,6 +55,12 @@ def is_array(values: Any) -> bool:
     """Return whether this is an array of any library, dense or sparse, lazy or not."""
     known = isinstance(values, np.ndarray) or array_api_compat.is_array_api_obj(values)
     return known or is_sparse(values)
+
+
+def is_dask(values: Any) -> bool:
+    """Return whether this is a Dask array or frame."""
+    library = type(values).__module__.partition(".")[0]
+    return library.startswith("dask") and hasattr(values, "__dask_graph__")
 
 
 def _is_cupy_sparse(values: Any) -> bool:

@@ -12,12 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 
 from softreg._arrays import Array, device_context, keep_freed_memory, namespace
-from softreg._design import Rows, SampledDesign
+from softreg._design import Operand, Rows, SampledDesign
 from softreg._targets import Targets
 from softreg._threads import SINGLE_BLAS_THREAD
 
@@ -158,6 +158,44 @@ class Engine:
         return results
 
 
+class Blocks(Protocol):
+    """The rows of a fit in pieces, wherever they lie."""
+
+    @property
+    def engine(self) -> Engine:
+        """What computes with them."""
+
+    @property
+    def dtype(self) -> Any:
+        """The dtype of the products."""
+
+    @property
+    def reference(self) -> Array:
+        """An array of the place that sums come back to."""
+
+    def operand(self, coef: Array) -> Operand:
+        """Lay coefficients out for the products with every block."""
+
+    def with_dtype(self, dtype: Any) -> Self:
+        """Return the same rows with products in another dtype."""
+
+    def take(self, members: Array) -> Self:
+        """Return the same rows for fewer problems."""
+
+    def sampled(self, step: int, least: int = 1) -> Self:
+        """Return every step-th row, weighing step times as much."""
+
+    def reduce(
+        self,
+        kernel: Kernel,
+        *args: Any,
+        summand_size: int,
+        kept: Any = None,
+        reads: float = 1.0,
+    ) -> tuple[Sums, Any]:
+        """Return the sums of the kernel over the blocks, and what it kept of each."""
+
+
 @dataclass(frozen=True)
 class LocalBlocks:
     """Blocks in this process's memory: all rows, or a share of them."""
@@ -170,6 +208,15 @@ class LocalBlocks:
     def dtype(self) -> Any:
         """Return the dtype of the products."""
         return self.blocks[0].design.dtype  # type: ignore[attr-defined]
+
+    @property
+    def reference(self) -> Array:
+        """Return an array of the place that is computed in."""
+        return self.blocks[0].weight
+
+    def operand(self, coef: Array) -> Operand:
+        """Lay coefficients out for the products with every block."""
+        return self.blocks[0].design.operand(coef)
 
     def with_dtype(self, dtype: Any) -> LocalBlocks:
         """Return the same rows with products in another dtype."""

@@ -16,7 +16,7 @@ from sklearn.utils.metadata_routing import (
     process_routing,
 )
 
-from softreg._arrays import on_host
+from softreg._arrays import is_dask, on_host
 from softreg._data import Ingested, ingest
 from softreg._folds import (
     Split,
@@ -37,6 +37,7 @@ from softreg._parameters import (
 from softreg._path import decays_of
 from softreg._prediction import LinearSoftmaxMixin
 from softreg._problem import row_space_pays
+from softreg._rows import in_memory
 from softreg._search import Routed, Search, chosen_index, judge_of
 from softreg._softmax import SoftmaxRegression, attributes_of, print_progress
 from softreg._solve import evaluated, solve
@@ -64,7 +65,7 @@ class SoftmaxRegressionCV(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator):
     scoring : str or callable, default=None
         As in `sklearn.model_selection.cross_validate`; None is accuracy. Accuracy and
         "neg_log_loss" come from the scores that the fits compute anyway; for others
-        the held-out rows are copied, a fold at a time.
+        the held-out rows are copied, a fold at a time. For Dask input only those two.
     selection : {"best", "1se"}, default="best"
         "best" is the C of the highest mean score over the folds, the strongest penalty
         of equals. "1se" is the strongest penalty whose mean score is within one
@@ -250,7 +251,7 @@ class SoftmaxRegressionCV(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-            Data, in any units.
+            Data, in any units; a Dask array or frame is fitted where it lies.
         y : array-like of shape (n_samples,) or (n_samples, n_classes)
             Labels of any kind, or soft targets.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -277,8 +278,8 @@ class SoftmaxRegressionCV(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator):
         """
         values = grid_of(self.Cs)
         self._check_choices()
-        X, y, sample_weight = on_host(X), on_host(y), on_host(sample_weight)
-        params = {name: on_host(value) for name, value in params.items()}
+        X, y, sample_weight = on_host(X), in_memory(y), in_memory(sample_weight)
+        params = {name: in_memory(value) for name, value in params.items()}
         estimator = SoftmaxRegression(**self._shared())
         routed = self._routed(sample_weight, params)
         data = ingest(estimator, X, y, sample_weight, owner=self)
@@ -338,7 +339,9 @@ class SoftmaxRegressionCV(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator):
             "list of pairs (train, test) of row numbers."
         ):
             cv = check_cv(self.cv, y, classifier=True)
-            found = list(cv.split(X, y, **params))
+            # Splits are of row numbers; Dask's rows are not here.
+            rows = np.empty((len(data.weight), 0)) if is_dask(X) else X
+            found = list(cv.split(rows, y, **params))
         splits = row_numbers(found, len(data.weight))
         if self.selection == "1se" and len(splits) < 2:
             raise ValueError(
@@ -407,13 +410,13 @@ class SoftmaxRegressionCV(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator):
         score : float
             Accuracy where `scoring` is None.
         """
-        X, y, sample_weight = on_host(X), on_host(y), on_host(sample_weight)
+        X, y, sample_weight = on_host(X), in_memory(y), in_memory(sample_weight)
         routing = get_config()["enable_metadata_routing"]
         if self.scoring is None and not score_params and not routing:
             return super().score(X, y, sample_weight)
         if self.scoring == "neg_log_loss" and np.ndim(y) == 2 and np.shape(y)[1] > 1:
             low = least_log_proba(self.coef_.dtype)
-            log_proba = clipped(self.predict_log_proba(X), low)
+            log_proba = clipped(in_memory(self.predict_log_proba(X)), low)
             of_rows = (np.asarray(y) * log_proba).sum(axis=1)
             return float(np.average(of_rows, weights=sample_weight))
         if sample_weight is not None:

@@ -12,7 +12,7 @@ from typing import Any
 from softreg import _kernels as kernels
 from softreg import _preconditioner as preconditioner
 from softreg._arrays import Array, namespace
-from softreg._blocks import LocalBlocks
+from softreg._blocks import Blocks
 from softreg._design import Operand, Parametrisation
 from softreg._geometry import Geometry
 from softreg._losses import Loss
@@ -96,7 +96,7 @@ class Curvature:
 
     Parameters
     ----------
-    blocks : LocalBlocks
+    blocks : Blocks
     loss : Loss
     parametrisation : Parametrisation
     geometry : Geometry
@@ -110,7 +110,7 @@ class Curvature:
         Rows of the data.
     """
 
-    blocks: LocalBlocks
+    blocks: Blocks
     loss: Loss
     parametrisation: Parametrisation
     geometry: Geometry

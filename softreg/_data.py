@@ -14,10 +14,10 @@ from sklearn.utils.validation import check_consistent_length
 from softreg._arrays import (
     Array,
     free_gpu_bytes,
+    is_dask,
     is_foreign,
     is_on_gpu,
     like,
-    on_host,
     place_of,
     stored_values,
 )
@@ -33,10 +33,18 @@ from softreg._parameters import (
     intercept_of,
     n_threads,
 )
+from softreg._partitions import parted_rows
 from softreg._problem import Problem
-from softreg._rows import answer_dtype, checked_rows, placed, product_dtype
+from softreg._rows import (
+    answer_dtype,
+    checked_rows,
+    in_memory,
+    placed,
+    product_dtype,
+)
+from softreg._sharded import ShardedRows
 from softreg._targets import HardTargets, Targets
-from softreg.solvers import SOLVERS
+from softreg.solvers import SOLVERS, MiniBatch
 
 MAX_HESSIAN_SIDE = 20_000
 # Of a GPU's free memory, the share that scores and probabilities may take.
@@ -101,12 +109,14 @@ def ingest(
     owner: Any = None,
     *,
     stream: Stream | None = None,
+    in_parts: bool = True,
 ) -> Ingested:
     """Check everything `fit` was given and return it as a problem.
 
     The estimator is not touched: checks that set attributes see a copy of it. Where it
     is part of another, `owner`, messages are that one's. Rows of a `stream` have its
-    classes, and are weighed against all that came before.
+    classes, and are weighed against all that came before. `in_parts` says whether it
+    can do with rows that are not in this process.
     """
     owner = estimator if owner is None else owner
     check_parameters(estimator)
@@ -116,8 +126,11 @@ def ingest(
             "None. Pass labels (n,) or soft targets (n, K)."
         )
     scratch = copy.copy(owner)
-    X = checked_rows(scratch, X, reset=stream is None or stream.is_new)
-    y, sample_weight = on_host(y), on_host(sample_weight)
+    if in_parts and is_dask(X):
+        X = _parted(scratch, estimator, X)
+    else:
+        X = checked_rows(scratch, X, reset=stream is None or stream.is_new)
+    y, sample_weight = in_memory(y), in_memory(sample_weight)
     with advising("Pass one target, or one row of soft targets, for each row of X."):
         check_consistent_length(X, y)
     row_weight = row_weights(sample_weight, X.shape[0])
@@ -140,7 +153,7 @@ def ingest(
         loss_of(estimator.loss, len(classes)),
         Parametrisation(len(classes), float(estimator.temperature)),
         intercept_of(estimator),
-        _engine(estimator, place),
+        _engine(estimator, X, place),
     )
     _check_solver_fits(estimator, problem)
     return Ingested(
@@ -157,8 +170,21 @@ def ingest(
     )
 
 
-def _engine(estimator: Any, place: Array) -> Engine:
+def _parted(scratch: Any, estimator: Any, X: Any) -> Any:
+    """Return a Dask collection checked, in parts."""
+    if estimator.device not in (None, "cpu"):
+        raise ValueError(
+            f"device={estimator.device!r} places NumPy and SciPy input, got X of Dask. "
+            "Use device=None: each worker computes with its own rows."
+        )
+    most = estimator.n_jobs
+    return parted_rows(scratch, X, most if most is not None and most > 0 else None)
+
+
+def _engine(estimator: Any, X: Any, place: Array) -> Engine:
     """Return the threads of a fit, and what it may keep beside its rows."""
+    if isinstance(X, ShardedRows):
+        return X.engine
     if not is_foreign(place):
         return Engine(n_threads(estimator.n_jobs))
     if not is_on_gpu(place):
@@ -173,6 +199,12 @@ def _check_solver_fits(estimator: Any, problem: Problem) -> None:
         raise ValueError(
             "NewtonCG(tensor_float=True) needs data on a GPU, got "
             f"{place_of(problem.weight)}. Use device='cuda', or leave it out."
+        )
+    visits = estimator.solver == "minibatch" or isinstance(estimator.solver, MiniBatch)
+    if visits and isinstance(problem.X, ShardedRows):
+        raise ValueError(
+            "solver='minibatch' needs rows in this process, got X on the workers of a "
+            "cluster. Use solver='auto', or partial_fit on one partition after another."
         )
     side = problem.shape[0] * problem.shape[1]
     exact = SOLVERS["newton-cholesky"]

@@ -9,7 +9,7 @@ import numpy as np
 
 from softreg import _kernels as kernels
 from softreg._arrays import Array, like, namespace
-from softreg._blocks import LocalBlocks
+from softreg._blocks import Blocks
 from softreg._certificate import Moments
 from softreg._preconditioner import Standardisation
 
@@ -151,7 +151,7 @@ def is_offset(mean_x: Array, squares: Array) -> bool:
 
 
 def geometry_of(
-    blocks: LocalBlocks, mean_x: Array, intercept: str, *, diagonal: bool
+    blocks: Blocks, mean_x: Array, intercept: str, *, diagonal: bool
 ) -> Geometry:
     """Return the geometry of the columns; one pass, or two where they are offset."""
     xp = namespace(mean_x)
@@ -159,7 +159,7 @@ def geometry_of(
     n_columns = mean_x.shape[0]
     size = n_columns if diagonal else n_columns**2
 
-    def formed(rows: LocalBlocks) -> Geometry:
+    def formed(rows: Blocks) -> Geometry:
         centre = centre_of(mean_x, intercept)
         (gram,), _ = rows.reduce(kernel, centre, summand_size=size)
         return Geometry(mean_x, gram, intercept)
@@ -174,13 +174,10 @@ def _diagonal(gram: Array) -> Array:
     return gram if gram.ndim == 1 else namespace(gram).linalg.diagonal(gram)
 
 
-def moments_of(blocks: LocalBlocks) -> Moments:
+def moments_of(blocks: Blocks, n_classes: int, n_features: int) -> Moments:
     """Return the constants of the data, in float64; one pass."""
-    xp = namespace(blocks.blocks[0].weight)
-    precise = blocks.with_dtype(xp.float64)
-    first = precise.blocks[0]
-    n_classes = first.targets.dense(xp.float64).shape[0]
-    size = (n_classes + 1) * (first.design.X.shape[1] + 1)  # type: ignore[attr-defined]
+    precise = blocks.with_dtype(namespace(blocks.reference).float64)
+    size = (n_classes + 1) * (n_features + 1)
     (mean_x, target, target_x, margin, target_margin), _ = precise.reduce(
         kernels.moments, summand_size=size
     )

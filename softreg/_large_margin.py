@@ -171,7 +171,9 @@ class LargeMarginSoftmaxRegression(LinearSoftmaxMixin, ClassifierMixin, BaseEsti
             value = getattr(self, name)
             if not allowed.holds(value):
                 raise refusal(value, f"{name} must be {allowed.text}", allowed.hint)
-        data = ingest(_softmax_part(self), X, y, sample_weight, owner=self)
+        data = ingest(
+            _softmax_part(self), X, y, sample_weight, owner=self, in_parts=False
+        )
         if not isinstance(data.problem.targets, HardTargets):
             raise ValueError(
                 "y must be labels (n,), got soft targets. The margin is that of the "

@@ -47,6 +47,15 @@ def minibatches(
         yield replace(blocks, blocks=tuple(parts), share=share)
 
 
+def evened(blocks: LocalBlocks) -> tuple[LocalBlocks, float]:
+    """Return a minibatch whose weights sum to one, and its share of all weight."""
+    total = sum(float(namespace(b.weight).sum(b.weight)) for b in blocks.blocks)
+    parts = blocks.blocks
+    if total > 0:
+        parts = tuple(b._replace(weight=b.weight / total) for b in parts)
+    return replace(blocks, blocks=parts), total * blocks.share
+
+
 def halves(count: int) -> list[tuple[int, int]]:
     """Return (start, stop) of two parts: two threads share a minibatch."""
     return even_cuts(count, max(1, -(-count // 2)))

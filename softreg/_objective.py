@@ -14,10 +14,10 @@ import numpy as np
 
 from softreg import _kernels as kernels
 from softreg._arrays import Array, identity, like, namespace, to_numpy
-from softreg._blocks import LocalBlocks, Sums
+from softreg._blocks import Blocks, LocalBlocks, Sums
 from softreg._certificate import Moments, bound_of_squares, gap_free_intercept
 from softreg._curvature import Curvature
-from softreg._design import Operand, Parametrisation, Rows
+from softreg._design import Operand, Parametrisation
 from softreg._geometry import Geometry
 from softreg._losses import Loss, TopK
 from softreg._minibatches import default_rows, minibatches
@@ -35,7 +35,7 @@ class Objective:
 
     Parameters
     ----------
-    blocks : LocalBlocks
+    blocks : Blocks
         The rows.
     loss : Loss
     parametrisation : Parametrisation
@@ -50,7 +50,7 @@ class Objective:
         What the preconditioners need to know of the columns.
     """
 
-    blocks: LocalBlocks
+    blocks: Blocks
     loss: Loss
     parametrisation: Parametrisation
     moments: Moments
@@ -91,7 +91,7 @@ class Objective:
 
     def _mean_loss(
         self, coef: Array, keep: bool
-    ) -> tuple[Array, Array, list[Any], Array | None]:
+    ) -> tuple[Array, Array, Any, Array | None]:
         """Return the mean loss, its gradient, what blocks kept, held-out scores."""
         operand = self._operand(coef)
         sums, kept = self._reduce(kernels.evaluate, self.loss, operand, keep, size=coef)
@@ -353,6 +353,7 @@ class Objective:
 
         The mean of their losses is that of all rows.
         """
+        assert isinstance(self.blocks, LocalBlocks)
         for blocks in minibatches(self.blocks, np.random.default_rng(seed), n_rows):
             yield replace(self, blocks=blocks, n_rows=min(n_rows, self.n_rows))
 
@@ -375,8 +376,7 @@ class Objective:
         return int(namespace(self.l2).finfo(self.blocks.dtype).bits // 8)
 
     def _operand(self, coef: Array) -> Operand:
-        design: Rows = self.blocks.blocks[0].design
-        return design.operand(self.parametrisation.expand(coef))
+        return self.blocks.operand(self.parametrisation.expand(coef))
 
     def _operand_of(self, point: Point) -> Operand | None:
         """Return the operand of a point, None where its scores were kept instead."""
@@ -387,9 +387,9 @@ class Objective:
         kernel: Callable[..., Any],
         *args: Any,
         size: Any,
-        kept: list[Any] | None = None,
+        kept: Any = None,
         reads: float = 1.0,
-    ) -> tuple[Sums, list[Any]]:
+    ) -> tuple[Sums, Any]:
         if not isinstance(size, int):
             size = size.shape[0] * size.shape[1] * size.shape[2]
         return self.blocks.reduce(

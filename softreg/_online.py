@@ -14,10 +14,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from softreg._arrays import Array, like, namespace, to_numpy
+from softreg._arrays import like, to_numpy
+from softreg._blocks import LocalBlocks
 from softreg._certificate import Moments
 from softreg._data import Ingested
 from softreg._geometry import Geometry, geometry_of
+from softreg._minibatches import evened
 from softreg._objective import Objective
 from softreg._problem import Problem
 from softreg._solve import in_fit_precision
@@ -122,15 +124,7 @@ def _batches(
         yield objective, 1.0
         return
     for batch in objective.minibatches((solver.seed, epoch), size):
-        total = sum(_total(block.weight) for block in batch.blocks.blocks)
-        if total > 0:
-            blocks = tuple(
-                block._replace(weight=block.weight / total)
-                for block in batch.blocks.blocks
-            )
-            even = replace(batch, blocks=replace(batch.blocks, blocks=blocks))
-            yield even, total * batch.blocks.share
-
-
-def _total(weight: Array) -> float:
-    return float(namespace(weight).sum(weight))
+        assert isinstance(batch.blocks, LocalBlocks)
+        blocks, share = evened(batch.blocks)
+        if share > 0:
+            yield replace(batch, blocks=blocks), share

@@ -60,7 +60,7 @@ def softmax_path(
     Parameters
     ----------
     X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-        Data, in any units.
+        Data, in any units; a Dask array or frame is fitted where it lies.
     y : array-like of shape (n_samples,) or (n_samples, n_classes)
         Labels of any kind, or soft targets.
     Cs : int or array-like of shape (n_Cs,), default=10

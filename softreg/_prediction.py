@@ -13,15 +13,16 @@ from sklearn.utils.validation import check_is_fitted
 from softreg._arrays import (
     Array,
     cast,
+    is_dask,
     is_foreign,
     like,
     namespace,
-    on_host,
     place_of,
     to_numpy,
 )
 from softreg._losses import Loss, shift_to_top
-from softreg._scores import apply_rows
+from softreg._rows import in_memory
+from softreg._scores import apply_rows, lazily
 
 
 class LinearSoftmaxMixin:
@@ -65,6 +66,8 @@ class LinearSoftmaxMixin:
             `classes_[0]`.
         """
         check_is_fitted(self)
+        if is_dask(X):
+            return lazily(self, X, "decision_function")
         return apply_rows(self, X, self._decision, "decision_function")
 
     def predict(self, X: Any) -> np.ndarray:
@@ -81,6 +84,8 @@ class LinearSoftmaxMixin:
             Labels from `classes_`.
         """
         check_is_fitted(self)
+        if is_dask(X):
+            return lazily(self, X, "predict")
         codes = apply_rows(self, X, _most_probable, "predict")
         if is_foreign(self.classes_):
             return namespace(codes).take(self.classes_, codes)
@@ -100,6 +105,8 @@ class LinearSoftmaxMixin:
             Rows sum to one.
         """
         check_is_fitted(self)
+        if is_dask(X):
+            return lazily(self, X, "predict_proba")
         return apply_rows(self, X, self._proba, "predict_proba")
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
@@ -130,8 +137,8 @@ class LinearSoftmaxMixin:
                 "soft targets pass y.argmax(axis=1), or a scorer of your own, as of "
                 "-(y * model.predict_log_proba(X)).sum(axis=1).mean()."
             )
-        y, sample_weight = on_host(y), on_host(sample_weight)
-        labels = on_host(self.predict(X))
+        y, sample_weight = in_memory(y), in_memory(sample_weight)
+        labels = in_memory(self.predict(X))
         return float(accuracy_score(y, labels, sample_weight=sample_weight))
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
@@ -149,6 +156,8 @@ class LinearSoftmaxMixin:
             underflow; -inf where another loss gives probability 0.
         """
         check_is_fitted(self)
+        if is_dask(X):
+            return lazily(self, X, "predict_log_proba")
         return apply_rows(
             self, X, lambda scores: self.log_proba_of(scores).T, "predict_log_proba"
         )
@@ -168,6 +177,8 @@ class LinearSoftmaxMixin:
             classes.
         """
         check_is_fitted(self)
+        if is_dask(X):
+            return lazily(self, X, "proba_jacobian")
         coef = self.coef_.toarray() if scipy.sparse.issparse(self.coef_) else self.coef_
         xp = namespace(coef)
         if coef.shape[0] == 1:

@@ -11,6 +11,7 @@ import numpy as np
 
 from softreg._arrays import (
     Array,
+    Described,
     cast,
     contiguous,
     eigenvectors,
@@ -22,6 +23,7 @@ from softreg._arrays import (
 )
 from softreg._blocks import (
     Block,
+    Blocks,
     Engine,
     HeldOut,
     LocalBlocks,
@@ -36,6 +38,7 @@ from softreg._design import Parametrisation, StreamedDesign, design, rows_of
 from softreg._geometry import Geometry, geometry_of, moments_of
 from softreg._losses import Loss
 from softreg._objective import Objective
+from softreg._parts import Layout, Parted, RowData
 from softreg._sources import RowSource
 from softreg._streams import RowStream
 from softreg._targets import Targets
@@ -52,7 +55,7 @@ class Problem:
 
     Parameters
     ----------
-    X : array or CSR matrix (n, d)
+    X : array, CSR matrix or `Parted` (n, d)
     targets : Targets
         Of all rows.
     weight : (W, n) array
@@ -84,20 +87,13 @@ class Problem:
         return self.parametrisation.n_rows, n_columns
 
     @cached_property
-    def blocks(self) -> LocalBlocks:
+    def blocks(self) -> Blocks:
         """The rows in pieces."""
-        n_rows, n_features = self.X.shape
-        n_classes = self.parametrisation.n_classes
-        width = namespace(self.weight).finfo(self.dtype).bits // 8
-        if is_on_gpu(self.weight):
-            n_scores = n_classes * self.weight.shape[0]
-            stored = 2 * self.X.nnz // n_rows if is_sparse(self.X) else n_features
-            size = gpu_block_rows(stored, n_scores, width)
-        elif is_sparse(self.X):
-            size = sparse_block_rows(n_rows, n_features, n_classes, self.X.nnz)
-        else:
-            size = block_rows(n_features, n_classes, width)
-        cuts = even_cuts(n_rows, size)
+        if isinstance(self.X, Parted):
+            rows = RowData(self.targets, self.weight, self.held_out)
+            layout = Layout(self.block_rows, self.dtype, self.intercept != "none")
+            return self.X.blocks(rows, layout, self.engine)
+        cuts = even_cuts(self.X.shape[0], self.block_rows)
         parts = [rows_of(self.X, *cut) for cut in cuts]
         stream = RowStream(parts, self.weight) if self.streams else None
         blocks = tuple(
@@ -105,6 +101,25 @@ class Problem:
             for index, cut in enumerate(cuts)
         )
         return LocalBlocks(blocks, self.engine)
+
+    @property
+    def block_rows(self) -> int:
+        """Return how many rows make a block."""
+        n_rows, n_features = self.X.shape
+        n_classes = self.parametrisation.n_classes
+        width = namespace(self.weight).finfo(self.dtype).bits // 8
+        if is_on_gpu(self.weight):
+            n_scores = n_classes * self.weight.shape[0]
+            stored = 2 * self.X.nnz // n_rows if is_sparse(self.X) else n_features
+            return gpu_block_rows(stored, n_scores, width)
+        if is_sparse(self.X):
+            return sparse_block_rows(n_rows, n_features, n_classes, self.X.nnz)
+        return block_rows(n_features, n_classes, width)
+
+    @property
+    def whole(self) -> bool:
+        """Whether X is one matrix, in the place that is computed in."""
+        return not isinstance(self.X, Described) and not self.streams
 
     @property
     def streams(self) -> bool:
@@ -127,7 +142,8 @@ class Problem:
     @cached_property
     def moments(self) -> Moments:
         """Constants of the data."""
-        return moments_of(self.blocks)
+        n_classes = self.parametrisation.n_classes
+        return moments_of(self.blocks, n_classes, self.X.shape[1])
 
     @cached_property
     def geometry(self) -> Geometry:

@@ -170,7 +170,7 @@ class RobustSoftmaxRegression(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator
         """
         transform = _transform(self)
         estimator = _inner(self.estimator)
-        data = ingest(estimator, X, y, sample_weight, owner=self)
+        data = ingest(estimator, X, y, sample_weight, owner=self, in_parts=False)
         rounds = _Rounds(estimator, data, transform)
         while not rounds.converged and len(rounds.history) <= self.max_rounds:
             rounds.next(self.tol)

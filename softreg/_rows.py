@@ -17,6 +17,7 @@ from softreg._arrays import (
     detached,
     dtype_name,
     free_gpu_bytes,
+    is_dask,
     is_foreign,
     is_laid_out,
     is_on_gpu,
@@ -28,6 +29,7 @@ from softreg._arrays import (
     stored_bytes,
     stored_values,
 )
+from softreg._dask import computed
 from softreg._design import csr_view
 from softreg._parameters import advising, gpu_of
 from softreg._sources import RowSource, is_source, rows_read
@@ -52,6 +54,12 @@ def checked_rows(estimator: Any, X: Any, *, reset: bool) -> Any:
     An array of another library than NumPy stays what it is where the estimator computes
     in it, else it becomes one of NumPy or SciPy.
     """
+    if is_dask(X):
+        raise TypeError(
+            f"X must be in memory for this use of {type(estimator).__name__}, got a "
+            "Dask collection. Pass X.compute(), or fit SoftmaxRegression, "
+            "SoftmaxRegressionCV or softmax_path, which take Dask."
+        )
     columns = "" if reset else " Its columns are those of the fit, in that order."
     with advising(f"X must hold finite numbers, a row a sample.{columns}"):
         if is_source(X):
@@ -74,6 +82,11 @@ def checked_rows(estimator: Any, X: Any, *, reset: bool) -> Any:
         if half:
             _check_finite(X)
     return _as_rows(X)
+
+
+def in_memory(values: Any) -> Any:
+    """Return what has a number a row as NumPy's, pandas's or a list."""
+    return on_host(computed(values))
 
 
 def _as_rows(X: Any) -> Any:

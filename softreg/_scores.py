@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse
 from sklearn.utils.extmath import safe_sparse_dot
+from sklearn.utils.validation import validate_data
 
 from softreg._arrays import (
     Array,
@@ -23,8 +25,9 @@ from softreg._arrays import (
     to_numpy,
 )
 from softreg._blocks import block_rows, gpu_block_rows
+from softreg._dask import applied, head_of
 from softreg._design import csr_view
-from softreg._parameters import gpu_of
+from softreg._parameters import advising, gpu_of
 from softreg._rows import check_same_place, checked_rows, reads_as_single
 
 
@@ -98,6 +101,30 @@ def apply_rows(
     linear = LinearMap(coef, intercept).of(X)
     size = linear.block_rows(X)
     return map_rows(X, size, lambda rows: function(linear.scores(rows)))
+
+
+def lazily(estimator: Any, X: Any, method: str) -> Any:
+    """Return what a method answers for each partition of Dask's X, as a Dask array."""
+    head = head_of(X)
+    with advising("X must have the columns of the fit, in that order."):
+        validate_data(estimator, head, reset=False, skip_check_array=True)
+    # Names have been checked, or warned of, once for all partitions.
+    scratch = copy.copy(estimator)
+    scratch.__dict__.pop("feature_names_in_", None)
+    stored = np.asarray(head).dtype
+    row = np.zeros((1, head.shape[1]), np.float64 if stored.kind == "O" else stored)
+    form = getattr(scratch, method)(row)
+    return applied(_answer, X, form.shape[1:], form[:0], (scratch, method, form[:0]))
+
+
+def _answer(rows: Any, asked: tuple[Any, str, Array]) -> Array:
+    """Return what an estimator's method answers for some rows, `none` for no rows."""
+    estimator, method, none = asked
+    if not rows.shape[0]:
+        return none
+    if hasattr(rows, "columns"):
+        rows = rows.set_axis(range(rows.shape[1]), axis=1)
+    return getattr(estimator, method)(rows)
 
 
 def map_rows(X: Any, size: int, function: Callable[[Any], Array]) -> Array:

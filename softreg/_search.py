@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse
 from sklearn.metrics import check_scoring
 
-from softreg._arrays import on_host
+from softreg._arrays import Described, on_host
 from softreg._data import Ingested
 from softreg._folds import Batch, Split, known_rows, least_log_proba
 from softreg._labels import row_weights
@@ -95,8 +95,15 @@ def judge_of(
 
     named = scoring is None or isinstance(scoring, str)
     summed = named and scoring in SUMMED and set(params) <= {"sample_weight"}
+    kinked = isinstance(data.problem.loss, TopK)
+    if isinstance(data.X, Described) and (kinked or not summed):
+        raise ValueError(
+            "scoring must be None, 'accuracy' or 'neg_log_loss' for Dask input, and "
+            f"loss smooth, got scoring={scoring!r} and loss={estimator.loss!r}. Held-"
+            "out rows are not in this process for a scorer."
+        )
     # The smooth relatives that a top-k loss is solved by have other probabilities.
-    if summed and isinstance(data.problem.loss, TopK):
+    if summed and kinked:
         return Judge(None, weight, score if SUMMED[scoring] == 0 else log_loss)
     return Judge(SUMMED[scoring] if summed else None, weight, score)
 

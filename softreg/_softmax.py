@@ -232,7 +232,7 @@ class SoftmaxRegression(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-            Data, in any units.
+            Data, in any units; a Dask array or frame is fitted where it lies.
         y : array-like of shape (n_samples,) or (n_samples, n_classes)
             Labels of any kind, or soft targets: floats, each row a distribution.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -333,7 +333,7 @@ class SoftmaxRegression(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator):
             state = _state_of(self)
         seen = (0.0, 0.0) if state is None else (state.weight, state.mass)
         stream = Stream(Known(known, seen[1]), seen[0], is_new=state is None)
-        data = ingest(self, X, y, sample_weight, stream=stream)
+        data = ingest(self, X, y, sample_weight, stream=stream, in_parts=False)
         if state is None:
             nowhere = np.zeros(data.problem.shape)
             state = OnlineState(nowhere, nowhere)

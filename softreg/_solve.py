@@ -87,7 +87,7 @@ def solve_path(
     """
     reduced = None
     with problem.engine, np.errstate(over="ignore", invalid="ignore"):
-        if starts is None and row_space_pays(problem.X) and not problem.streams:
+        if starts is None and problem.whole and row_space_pays(problem.X):
             reduced = to_row_space(problem)
     small = problem if reduced is None else reduced.problem
     fit = Fit(small, reduced, solver or choose_solver(small), tol, max_iter, dtype)

@@ -12,18 +12,19 @@ import softreg
 ROOT = Path(softreg.__file__).parent
 LAYERS = [
     {"_arrays", "_threads", "_trees"},
-    {"_projections", "_factors", "_sources", "_streams"},
+    {"_projections", "_factors", "_sources", "_streams", "_dask"},
     {"_top_k"},
     {"_losses", "_targets", "_design", "solvers"},
     {"_blocks", "_certificate", "_fused", "_preconditioner", "functional"},
-    {"_kernels", "_minibatches"},
-    {"_geometry"},
+    {"_kernels", "_minibatches", "_parts"},
+    {"_geometry", "_shards"},
     {"_curvature"},
-    {"_objective"},
+    {"_objective", "_sharded"},
     {"_problem", "_angular", "_smoothing"},
     {"_solve"},
     {"_parameters"},
     {"_labels", "_rows"},
+    {"_partitions"},
     {"_data", "_scores"},
     {"_prediction", "_folds", "_online"},
     {"_softmax", "_descent"},
@@ -42,13 +43,14 @@ OWNERS = {
     "threadpoolctl": {"_threads"},
     "joblib": {"_parameters"},
     "sklearn": {
-        "_parameters", "_labels", "_rows", "_data", "_scores", "_prediction",
-        "_softmax", "_hierarchical", "_robust", "_large_margin", "_path", "_search",
-        "_cross_validation", "display",
+        "_parameters", "_labels", "_rows", "_partitions", "_data", "_scores",
+        "_prediction", "_softmax", "_hierarchical", "_robust", "_large_margin", "_path",
+        "_search", "_cross_validation", "display",
     },
     "matplotlib": {"display"},
     "pandas": set(),
-    "dask": set(),
+    "dask": {"_dask"},
+    "distributed": {"_dask"},
     "h5py": set(),
     "zarr": set(),
 }
@@ -97,7 +99,7 @@ def test_importing_softreg_loads_no_extra():
         "import sys, sklearn.base, sklearn.utils.validation; "
         "before = set(sys.modules); "
         "import softreg; "
-        "print(*{'cupy', 'dask', 'matplotlib', 'pandas', 'torch'} "
+        "print(*{'cupy', 'dask', 'distributed', 'matplotlib', 'pandas', 'torch'} "
         "& (set(sys.modules) - before))"
     )
     out = subprocess.run(

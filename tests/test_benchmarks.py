@@ -39,6 +39,15 @@ def test_peers_race_to_the_same_objective(tmp_path):
         assert min(gaps) > -1e-9
 
 
+def test_rounds_on_dask_are_timed(tmp_path, shared):
+    pytest.importorskip("distributed")
+    table = tmp_path / "dask.md"
+    report = run("dask_rounds.py", "--quick", "--repeats", 1, "--output", table)
+    assert report == table.read_text()
+    assert report.count("| newton-cg |") == 1
+    assert report.count("x 2048 x 1000 |") == 3
+
+
 def test_ratios_answer_a_question(tmp_path):
     table = run("ratios.py", "predict", "--rounds", 1, "--output", tmp_path / "out.md")
     assert table == (tmp_path / "out.md").read_text()

@@ -31,7 +31,7 @@ class Point(NamedTuple):
     gap: Array  # (B,) proven bound of value - minimum; inf where there is none
     balanced_gap: Array  # (B,) what the bound would be with the intercepts at optimum
     rounding: Array  # (B,) rounding of the value, relatively
-    kept: list[Any] | None = None  # what the blocks kept, or None: recompute
+    kept: Any = None  # what the blocks kept, or None: recompute
     held_out: Array | None = None  # (B, 2) accuracy, log-probability of held-out rows
 
     def take(self, members: list[int]) -> Point:
@@ -42,7 +42,9 @@ class Point(NamedTuple):
             xp.take(a, index, axis=0) for a in self[:6]
         )
         kept = self.kept
-        if kept is not None:
+        if not isinstance(kept, list):
+            kept = None  # what workers keep is of all problems
+        else:
             kept = [tuple(xp.take(a, index, axis=0) for a in block) for block in kept]
         held_out = self.held_out
         if held_out is not None:
