@@ -1,6 +1,6 @@
 """Softmax regression that proves its optimum, for scikit-learn."""
 
-from softreg import display, functional, solvers
+from softreg import callbacks, display, functional, solvers
 from softreg._cross_validation import SoftmaxRegressionCV
 from softreg._hierarchical import HierarchicalSoftmax
 from softreg._large_margin import LargeMarginSoftmaxRegression
@@ -17,6 +17,7 @@ __all__ = [
     "SoftmaxRegression",
     "SoftmaxRegressionCV",
     "__version__",
+    "callbacks",
     "display",
     "functional",
     "softmax_path",

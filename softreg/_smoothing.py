@@ -178,7 +178,7 @@ def resumed(
             seconds=row.seconds + last.seconds,
         )
 
-    watchers = [lambda row, w=w: w(later(row)) for w in watch]
+    watchers = [lambda row, coef, w=w: w(later(row), coef) for w in watch]
     more = solver.minimize(objective, coef, stop=left, watch=watchers)
     rows = [[later(row) for row in own] for own in more.history]
     history = [old + new for old, new in zip(result.history, rows, strict=True)]
@@ -223,7 +223,7 @@ def _judged(
         )
         history.append([*rows, row])
         for watcher in watch:
-            watcher(row)
+            watcher(row, point.coef[b, ...])
     return result._replace(
         coef=point.coef,
         value=value,

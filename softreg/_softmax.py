@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.exceptions import ConvergenceWarning
 
 from softreg._arrays import (
@@ -26,8 +29,9 @@ from softreg._online import OnlineState, absorbed
 from softreg._parameters import check_streams, solver_of
 from softreg._prediction import LinearSoftmaxMixin
 from softreg._solve import Solution, solve
+from softreg._watching import CallbackWatcher
 from softreg.solvers import MiniBatch
-from softreg.solvers._loop import Record
+from softreg.solvers._loop import Record, Watcher
 
 HISTORY = (
     "objective",
@@ -50,7 +54,9 @@ OPTIONAL = {
 }
 
 
-class SoftmaxRegression(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator):
+class SoftmaxRegression(
+    CallbackSupportMixin, LinearSoftmaxMixin, ClassifierMixin, BaseEstimator
+):
     """Multinomial logistic regression with L2 weight decay and a proven optimum.
 
     The model is `P(y = k | x) = softmax((W x + b) / T)_k`. The fit minimises
@@ -226,6 +232,7 @@ class SoftmaxRegression(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
+    @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> SoftmaxRegression:
         """Fit the model.
 
@@ -253,7 +260,13 @@ class SoftmaxRegression(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator):
         ConvergenceWarning
             Once, where the fit stops before `tol`.
         """
+        context = self._init_callback_context(max_subtasks=None)
+        told = {"X": X, "y": y, "metadata": {"sample_weight": sample_weight}}
+        context.call_on_fit_task_begin(estimator=self, **told)
         data = ingest(self, X, y, sample_weight)
+        watch: list[Watcher] = [print_progress] if self.verbose else []
+        if hasattr(self, "_skl_callbacks"):
+            watch.append(CallbackWatcher(self, context, told, partial(_so_far, data)))
         solution = solve(
             data.problem,
             np.array([data.weight_decay]),
@@ -262,10 +275,15 @@ class SoftmaxRegression(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator):
             max_iter=self.max_iter,
             coef=_warm_coef(self, data) if self.warm_start else None,
             dtype=data.dtype,
-            watch=[print_progress] if self.verbose else [],
+            watch=watch,
         )
         fitted = attributes_of(data, solution, data.weight_decay)
         self._become(fitted | {"_seen": (float(data.weight.sum()), data.class_mass)})
+        context.call_on_fit_task_end(
+            estimator=self, **told, reconstruction_attributes=lambda: fitted
+        )
+        if solution.reason[0] == "halted":
+            return self
         if not self.converged_:
             warnings.warn(
                 explanation(self, solution.reason[0], float(solution.reached[0])),
@@ -384,10 +402,28 @@ def attributes_of(
         "optimality_gap_": float(solution.gap[member]),
         "weight_decay_": weight_decay,
         "solver_": solution.solver,
-        "history_": {
-            column: np.array([getattr(row, column) for row in solution.history[member]])
-            for column in HISTORY
-        },
+        "history_": columns_of(solution.history[member]),
+    }
+
+
+def columns_of(rows: Sequence[Record]) -> dict[str, np.ndarray]:
+    """Return a history as the columns of `history_`."""
+    return {name: np.array([getattr(row, name) for row in rows]) for name in HISTORY}
+
+
+def _so_far(data: Ingested, rows: Sequence[Record], coef: Array) -> dict[str, Any]:
+    """Return the fitted attributes as if the fit had ended at these coefficients."""
+    last = rows[-1]
+    if coef.shape[0] > 1:
+        coef = coef - namespace(coef).mean(coef, axis=0)
+    return linear_attributes(data, coef) | {
+        "n_iter_": last.iteration,
+        "objective_": last.objective,
+        "optimality_gap_": last.optimality_gap,
+        "converged_": False,
+        "weight_decay_": data.weight_decay,
+        "history_": columns_of(rows),
+        "_seen": (float(data.weight.sum()), data.class_mass),
     }
 
 
@@ -465,7 +501,7 @@ def _warm_coef(estimator: SoftmaxRegression, data: Ingested) -> Array | None:
     return like(coef[None, ...], data.problem.weight)
 
 
-def print_progress(row: Record) -> None:
+def print_progress(row: Record, coef: Array) -> None:
     """Print one line of a fit."""
     print(
         f"iteration {row.iteration:4d}  objective {row.objective:.8g}  "

@@ -14,7 +14,7 @@ from softreg._objective import Objective
 from softreg._problem import Problem, RowSpace, row_space_pays, to_row_space
 from softreg._smoothing import for_loss, resumed
 from softreg.solvers import NewtonCG, NewtonCholesky, Solver
-from softreg.solvers._loop import Record, Result, Stop, Watcher
+from softreg.solvers._loop import Halted, Record, Result, Stop, Watcher
 
 # docs/how-to-choose.md has the measurements behind this.
 EXACT_NEWTON_OPERATIONS = 5e6
@@ -29,7 +29,7 @@ class Solution(NamedTuple):
     reached: np.ndarray  # what was compared with tol
     n_iter: np.ndarray
     converged: np.ndarray
-    reason: list[str]  # "tol", "max_iter", "stalled", "kinks" or "separated"
+    reason: list[str]  # "tol", "max_iter", "stalled", "kinks", "separated", "halted"
     history: list[list[Record]]
     solver: str
     held_out: np.ndarray  # (B, 2) accuracy, log-probability of held-out rows; or nan
@@ -83,7 +83,7 @@ def solve_path(
     the penalty is weaker, or where the last two lead to if that is better: solutions go
     nearly straight in the logarithm of the penalty once classes are nearly separated.
     `starts` has other points to start from. What is known of X, and its reduction,
-    serve all penalties.
+    serve all penalties. Where a watcher halts a fit, it is the last.
     """
     reduced = None
     with problem.engine, np.errstate(over="ignore", invalid="ignore"):
@@ -94,9 +94,20 @@ def solve_path(
     trail = None
     for index, l2 in enumerate(penalties):
         # What is not finite is dealt with as that.
-        with problem.engine, np.errstate(all="ignore"):
-            other = None if starts is None else starts[index]
-            solution, trail = fit.at(l2, trail, other, watch)
+        try:
+            with problem.engine, np.errstate(all="ignore"):
+                other = None if starts is None else starts[index]
+                solution, trail = fit.at(l2, trail, other, watch)
+        except Halted as halted:
+            there = evaluated(problem, l2, halted.coef[None, ...], dtype)
+            yield there._replace(
+                n_iter=np.array([halted.rows[-1].iteration]),
+                converged=there.reached <= tol,
+                reason=["halted"],
+                history=[[*halted.rows]],
+                solver=fit.solver.name,
+            )
+            return
         yield solution
 
 
@@ -162,7 +173,8 @@ class Fit:
         if other is not None:
             start = _better_start(objective, like(other, start), start)
         able = for_loss(self.solver, objective.loss)
-        result = able.minimize(objective, start, stop=stop, watch=watch)
+        lifting = watch if reduced is None else [lifted_for(w, reduced) for w in watch]
+        result = able.minimize(objective, start, stop=stop, watch=lifting)
         end = result.coef, like(result.value, result.coef), penalties
         trail = Trail(*end) if trail is None else trail.then(*end)
         if reduced is not None:
@@ -170,6 +182,11 @@ class Fit:
             lifted = reduced.lift(result.coef)
             result = _settled(objective, lifted, result, stop, watch)
         return _finished(objective, result, stop, self.solver.name, self.dtype), trail
+
+
+def lifted_for(watcher: Watcher, reduced: RowSpace) -> Watcher:
+    """Return a watcher of the reduced problem, told of the original coefficients."""
+    return lambda row, coef: watcher(row, reduced.lift(coef[None, ...])[0, ...])
 
 
 def _reference(objective: Objective, l2: np.ndarray) -> np.ndarray:

@@ -26,12 +26,12 @@ LAYERS = [
     {"_labels", "_rows"},
     {"_partitions"},
     {"_data", "_scores"},
-    {"_prediction", "_folds", "_online"},
+    {"_prediction", "_folds", "_online", "_watching"},
     {"_softmax", "_descent"},
     {"_hierarchical", "_robust", "_large_margin", "_path"},
     {"_search"},
     {"_cross_validation"},
-    {"display"},
+    {"display", "callbacks"},
     {"__init__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
@@ -45,7 +45,7 @@ OWNERS = {
     "sklearn": {
         "_parameters", "_labels", "_rows", "_partitions", "_data", "_scores",
         "_prediction", "_softmax", "_hierarchical", "_robust", "_large_margin", "_path",
-        "_search", "_cross_validation", "display",
+        "_search", "_cross_validation", "_watching", "callbacks", "display",
     },
     "matplotlib": {"display"},
     "pandas": set(),
@@ -112,7 +112,7 @@ def test_public_names_are_fixed():
     assert softreg.__all__ == [
         "HierarchicalSoftmax", "LargeMarginSoftmaxRegression",
         "RobustSoftmaxRegression", "SoftmaxRegression", "SoftmaxRegressionCV",
-        "__version__", "display", "functional", "softmax_path", "solvers",
+        "__version__", "callbacks", "display", "functional", "softmax_path", "solvers",
     ]  # fmt: skip
     assert softreg.solvers.__all__ == [
         "LBFGS", "GradientDescent", "MiniBatch", "NewtonCG", "NewtonCholesky",

@@ -105,7 +105,9 @@ def test_gap_holds_wherever_a_solver_stops(solver, max_iter):
 def test_history_starts_at_the_start_and_never_rises(solver):
     data = Data(n_rows=300)
     seen = []
-    result = minimise(solver, data.problem(), [1e-3], watch=[seen.append])
+    result = minimise(
+        solver, data.problem(), [1e-3], watch=[lambda row, coef: seen.append(row)]
+    )
     history = result.history[0]
     assert seen == history
     assert history[0].iteration == 0

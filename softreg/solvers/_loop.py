@@ -162,7 +162,24 @@ class Record(NamedTuple):
     precision: str
 
 
-Watcher = Callable[[Record], None]
+# Is told of every row, and of the best coefficients (k, P) so far.
+Watcher = Callable[[Record, Array], None]
+
+
+class Halted(Exception):  # noqa: N818
+    """A watcher wants no more: it raises this through the solver.
+
+    Parameters
+    ----------
+    coef : (k, P) array
+        Of the answer.
+    rows : list of Record
+        The history so far.
+    """
+
+    def __init__(self, coef: Array, rows: list[Record]) -> None:
+        super().__init__(coef, rows)
+        self.coef, self.rows = coef, rows
 
 
 class Result(NamedTuple):
@@ -252,7 +269,7 @@ class Journal:
             )
             self.history[member].append(row)
             for watcher in self._watch:
-                watcher(row)
+                watcher(row, self.coef[member])
 
     def _count_idle(self, member: int, gap: float, slope: float, floor: float) -> None:
         """Count iterations in which neither value, gap nor slope came nearer."""
