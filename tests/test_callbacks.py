@@ -1,7 +1,9 @@
 """Callbacks see every iteration, may end the fit, and checkpoints survive a crash."""
 
 import pickle
+import re
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -113,6 +115,15 @@ def test_a_checkpoint_waits(tmp_path):
     counter.crash_after = np.inf
     model.fit(X, Y)
     np.testing.assert_array_equal(pickle.loads(path.read_bytes()).coef_, model.coef_)
+
+
+def test_the_page_on_checkpoints_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = Path(__file__).resolve().parents[1] / "docs" / "out-of-core.md"
+    _, code = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    scope = {}
+    exec(compile(code, page.name, "exec"), scope)
+    assert scope["model"].n_iter_ == 0
 
 
 @pytest.mark.parametrize("every", [-1, "often", None, float("nan")])

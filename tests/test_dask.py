@@ -100,7 +100,7 @@ def leaves_nothing(client, before):
 # -- the same fit ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("solver", ["newton-cholesky", "newton-cg", "lbfgs"])
+@pytest.mark.parametrize("solver", ["newton-cholesky", "newton-cg", "lbfgs", "gd"])
 def test_arrays_in_any_chunks(place, solver):
     model = SoftmaxRegression(solver=solver, tol=1e-11)
     reference = SoftmaxRegression(solver=solver, tol=1e-11)
@@ -380,6 +380,18 @@ def test_what_cannot_be_fitted_is_refused(place):
         )
     with pytest.raises(ValueError, match=r"scoring must be.*'f1_macro'"):
         SoftmaxRegressionCV(scoring="f1_macro").fit(rows, Y)
+
+
+def test_minibatches_want_rows_in_this_process(place):
+    rows, model = dask_array(X, 99), SoftmaxRegression(solver="minibatch", tol=1e-11)
+    if place == "local":
+        reference = SoftmaxRegression(tol=1e-11).fit(X, Y)
+        np.testing.assert_allclose(model.fit(rows, Y).coef_, reference.coef_, atol=1e-4)
+    else:
+        with pytest.raises(ValueError, match="needs rows in this process"):
+            model.fit(rows, Y)
+    with pytest.raises(TypeError, match="must be in memory"):
+        model.partial_fit(rows, Y, classes=[0, 1, 2])
 
 
 def unreadable(block):
