@@ -22,7 +22,7 @@ from softreg._geometry import Geometry, geometry_of
 from softreg._minibatches import evened
 from softreg._objective import Objective
 from softreg._problem import Problem
-from softreg._solve import in_fit_precision
+from softreg._solve import check_range, in_fit_precision
 from softreg.solvers import MiniBatch
 from softreg.solvers._minibatch import newton_step
 
@@ -63,6 +63,7 @@ def absorbed(state: OnlineState, data: Ingested, solver: MiniBatch) -> OnlineSta
     problem, mass, weight = data.problem, data.class_mass, float(data.weight.sum())
     with problem.engine, np.errstate(all="ignore"):
         objective = _informed(state, problem, weight, data.weight_decay)
+        check_range(objective)
         preconditioner = objective.shared_preconditioner()
         coef = like(state.coef[None, ...], problem.weight)
         average = like(state.average[None, ...], problem.weight)

@@ -167,7 +167,7 @@ class Fit:
         problem, reduced = self.problem, self.reduced
         penalties = like(l2, problem.weight)
         objective = in_fit_precision(problem.objective(penalties))
-        _check_range(objective)
+        check_range(objective)
         stop = Stop(self.tol, self.max_iter, _reference(objective, l2))
         start = problem.start(len(l2)) if trail is None else trail.start(objective)
         if other is not None:
@@ -220,7 +220,7 @@ def _settled(
     return resumed(solver, precise, result, coef, stop, watch)
 
 
-def _check_range(objective: Objective) -> None:
+def check_range(objective: Objective) -> None:
     """Refuse columns whose squares overflow: nothing could be computed of them."""
     squares = objective.geometry.squares
     if not bool(namespace(squares).all(namespace(squares).isfinite(squares))):

@@ -184,6 +184,7 @@ def test_bad_calls_are_refused_and_leave_no_trace(params, first, second, message
         (X[:5], np.full((5, 2), 0.5), "column for each"),
         (np.full((2, 13), np.nan), Y[:2], "NaN"),
         (X[:5], Y[:4], "inconsistent"),
+        (X[:5] * 1e160, Y[:5], "squares are finite"),
     ],
 )
 def test_bad_batches_are_refused_and_leave_no_trace(rows, labels, message):
