@@ -6,7 +6,7 @@ Everything else computes in the namespace that `namespace` returns.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -305,7 +305,9 @@ def keep_freed_memory() -> None:
     page back takes longer than the arithmetic done in it. The threshold is twice the
     largest block under 32 MB that was ever freed, so one is freed here, untouched.
     """
-    np.empty((1 << 25) - (1 << 16), dtype=np.uint8)
+    # Where there is not even that much, there is nothing to keep.
+    with suppress(MemoryError):
+        np.empty((1 << 25) - (1 << 16), dtype=np.uint8)
 
 
 def contiguous(array: Array) -> Array:

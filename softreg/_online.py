@@ -30,7 +30,7 @@ from softreg.solvers._minibatch import newton_step
 EMPHASIS = 4.0
 # Of wider rows only the diagonal of the Gram matrix is kept.
 MAX_GRAM_COLUMNS = 1000
-LEAST_BATCH = 256
+LEAST_BATCH = 1024
 
 
 class OnlineState(NamedTuple):

@@ -321,9 +321,10 @@ class SoftmaxRegression(
 
         Notes
         -----
-        Whatever `solver` is, each minibatch of the rows (`batch_size` and `seed` are
-        those of `softreg.solvers.MiniBatch`) takes one Newton step, in any units of X;
-        the coefficients are an average of these steps. With C, lambda is `1 / (C S)`, S
+        Whatever `solver` is, each minibatch of the rows takes one Newton step, in any
+        units of X; the coefficients are an average of these steps. `batch_size` and
+        `seed` are those of `softreg.solvers.MiniBatch`, but by default a minibatch has
+        1024 rows, or as many as there are columns. With C, lambda is `1 / (C S)`, S
         the weights of all rows so far; rows that come twice count twice. "balanced"
         goes by the classes so far. After `fit` it goes on from there.
 

@@ -40,6 +40,17 @@ def test_grid_search_chooses_c(tmp_path):
     assert "SoftmaxRegression" in run("grid_search.py", cwd=tmp_path)
 
 
+def test_a_file_larger_than_the_cap_is_streamed(tmp_path):
+    says = run("stream_parquet.py", "--rows", "150000", cwd=tmp_path)
+    assert "same bits: True" in says
+    one, every = (
+        float(line.split()[-1]) for line in says.splitlines() if " batch" in line[:14]
+    )
+    assert 0.6 < one < every
+    if "no cap" not in says:
+        assert "the file read as a whole: refused" in says
+
+
 @pytest.mark.parametrize(
     ("name", "says"),
     [
