@@ -140,8 +140,13 @@ def ingest(
     total = float(weight.sum())
     decay = estimator.weight_decay
     if decay is None:
-        seen = 0.0 if stream is None else stream.weight
-        scale = estimator.C * (seen + total)
+        all_weight = total + (0.0 if stream is None else stream.weight)
+        if not np.isfinite(all_weight):
+            raise ValueError(
+                f"The weights of all rows must have a finite sum, got {all_weight}. "
+                "Divide sample_weight down."
+            )
+        scale = estimator.C * all_weight
         decay = 1.0 / scale if scale > 0 else INF
     _check_scale(estimator, targets, weight, float(decay), known)
     held, place = placed(estimator.device, X)

@@ -8,13 +8,13 @@ from functools import cached_property
 import numpy as np
 
 from softreg import _kernels as kernels
-from softreg._arrays import Array, like, namespace
+from softreg._arrays import Array, identity, like, namespace, to_numpy
 from softreg._blocks import Blocks
 from softreg._certificate import Moments
 from softreg._preconditioner import Standardisation
 
-# A spread below this share of the mean is the mean's rounding.
-VARIES = 8 * 2.2e-16
+# A spread below this share of the mean is rounding, of a mean over many rows.
+VARIES = 1e-12
 # Columns whose mean is so many times their spread are not multiplied in float32.
 OFFSET = 1e3
 SUBSPACE_ITERATIONS = 4
@@ -57,6 +57,18 @@ class Geometry:
             gram = gram + share * (1 - share) * spread
         return Geometry(self.mean_x + share * apart, gram, self.intercept)
 
+    def shrunk(self, share: float) -> Geometry:
+        """Return it with a share of the Gram matrix replaced by its diagonal."""
+        if self.diagonal:
+            return self
+        own = identity(self.gram.shape[0], self.gram) * self.squares
+        gram = (1 - share) * self.gram + share * own
+        return Geometry(self.mean_x, gram, self.intercept)
+
+    def without_products(self) -> Geometry:
+        """Return it with the diagonal of the Gram matrix only, on the host."""
+        return Geometry(to_numpy(self.mean_x), to_numpy(self.squares), self.intercept)
+
     @property
     def squares(self) -> Array:
         """Weighted mean squares of the centred columns, (P,)."""
@@ -85,6 +97,8 @@ class Geometry:
         centre = self.centre
         squares = self.squares[: centre.shape[0]]
         varies = squares > (VARIES * xp.abs(centre)) ** 2
+        # Of smaller squares the inverse overflows.
+        varies = varies & (squares >= float(xp.finfo(squares.dtype).smallest_normal))
         safe = xp.where(varies, squares, xp.ones_like(squares))
         scale = xp.where(varies, 1 / xp.sqrt(safe), xp.zeros_like(squares))
         return Standardisation(centre, scale, self.intercept != "none")

@@ -64,8 +64,8 @@ def _check_weights(weight: np.ndarray, name: str) -> None:
         total = weight.sum()
     if total <= 0:
         raise ValueError(
-            f"{name} must not be all zero, got {weight.size} zeros. Give at least two "
-            "classes a positive weight."
+            f"{name} must not be all zero, got {weight.size} zeros. Give some rows a "
+            "positive weight: of two classes for fit, of any for partial_fit."
         )
     if not np.isfinite(total):
         raise ValueError(f"{name} must have a finite sum, got {total}. Divide it down.")
@@ -122,7 +122,7 @@ def coded_as(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return what `coded` does, where the classes are known beforehand."""
     classes, before = known
-    labels = _labels(y)
+    labels = _vector(y, "y")
     with advising(ONE_KIND):
         codes = np.searchsorted(classes, labels).clip(0, len(classes) - 1)
         strange = classes[codes] != labels
@@ -141,6 +141,11 @@ def coded_as(
 
 def known_classes(estimator: Any, classes: Any, y: Any) -> np.ndarray:
     """Return the classes of rows that come in batches: told once, and then kept."""
+    if y is None:
+        raise ValueError(
+            f"{type(estimator).__name__} requires y to be passed, but the target y is "
+            "None. Pass labels (n,) or soft targets (n, K)."
+        )
     if classes is None:
         if hasattr(estimator, "classes_"):
             return on_host(estimator.classes_)
@@ -150,7 +155,13 @@ def known_classes(estimator: Any, classes: Any, y: Any) -> np.ndarray:
             "classes must be passed on the first call to partial_fit, got None. Name "
             "all labels that will ever come."
         )
-    named = np.unique(_labels(on_host(classes)))
+    labels = [*classes] if isinstance(classes, set | frozenset) else on_host(classes)
+    named = np.unique(_vector(labels, "classes"))
+    if named.dtype.kind == "f" and (named != np.rint(named)).any():
+        raise ValueError(
+            f"classes must be labels, got numbers with fractions, {named.tolist()}. "
+            "Use whole numbers or strings."
+        )
     if len(named) < 2:
         raise ValueError(
             "classes must have at least two classes, got one class only: "
@@ -166,11 +177,17 @@ def known_classes(estimator: Any, classes: Any, y: Any) -> np.ndarray:
 
 
 def _labels(y: Any) -> np.ndarray:
+    labels = _vector(y, "y")
     with advising(ONE_KIND):
-        labels = column_or_1d(y, warn=True)
-        labels = check_array(labels, ensure_2d=False, dtype=None, input_name="y")
         check_classification_targets(labels)
     return labels
+
+
+def _vector(values: Any, name: str) -> np.ndarray:
+    """Return labels as a vector."""
+    with advising(ONE_KIND.replace("y", name, 1)):
+        labels = column_or_1d(values, warn=name == "y", input_name=name)
+        return check_array(labels, ensure_2d=False, dtype=None, input_name=name)
 
 
 def class_weights(
@@ -258,7 +275,8 @@ def _soft_targets(
         )
     cost = _cost_matrix(estimator.margin, n_classes)
     targets = SoftTargets(y, float(estimator.label_smoothing), cost)
-    return np.arange(n_classes), targets, weight
+    classes = np.arange(n_classes) if known is None else known.classes
+    return classes, targets, weight
 
 
 def _kind(y: Any) -> str:

@@ -16,7 +16,6 @@ import numpy as np
 
 from softreg._arrays import like, to_numpy
 from softreg._blocks import LocalBlocks
-from softreg._certificate import Moments
 from softreg._data import Ingested
 from softreg._geometry import Geometry, geometry_of
 from softreg._minibatches import evened
@@ -33,86 +32,115 @@ MAX_GRAM_COLUMNS = 1000
 LEAST_BATCH = 1024
 
 
-class OnlineState(NamedTuple):
-    """What is known of the rows so far; plain arrays of the host.
+class Seen(NamedTuple):
+    """What is known of all rows so far; plain arrays of the host.
 
     Parameters
     ----------
-    coef, average : (k, P) array
-        Where the steps stand, and their average, which is the answer.
     weight : float
-        Sum of the rows' weights.
+        Sum of their weights.
     mass : (K,) array
         What the classes weigh by the rows' weights alone.
-    n_steps : int
-    moments, geometry
-        Of all rows so far; None where they are not known.
+    n_rows : int
+        Those of positive weight.
+    mean_target : (K,) array
+        Frequencies of the classes.
+    geometry : Geometry
+        Of the columns.
     """
+
+    weight: float
+    mass: np.ndarray
+    n_rows: int
+    mean_target: np.ndarray
+    geometry: Geometry
+
+
+class OnlineState(NamedTuple):
+    """Where the steps stand, (k, P), and their average, which is the answer."""
 
     coef: np.ndarray
     average: np.ndarray
-    weight: float = 0.0
-    mass: np.ndarray | float = 0.0
+    seen: Seen | None = None
     n_steps: int = 0
-    moments: Moments | None = None
-    geometry: Geometry | None = None
+
+
+def seen_of(data: Ingested) -> Seen:
+    """Return what is known of the rows of a fit: of their columns not the products."""
+    problem = data.problem
+    return Seen(
+        float(data.weight.sum()),
+        data.class_mass,
+        int(np.count_nonzero(data.weight)),
+        to_numpy(problem.moments.mean_target[0, :]),
+        problem.geometry.without_products(),
+    )
 
 
 def absorbed(state: OnlineState, data: Ingested, solver: MiniBatch) -> OnlineState:
     """Return the state after an epoch over new rows."""
-    problem, mass, weight = data.problem, data.class_mass, float(data.weight.sum())
+    problem = data.problem
+    weight = float(data.weight.sum())
     with problem.engine, np.errstate(all="ignore"):
-        objective = _informed(state, problem, weight, data.weight_decay)
-        check_range(objective)
+        seen = _all_seen(state.seen, data)
+        objective = _informed(seen, problem, data.weight_decay)
         preconditioner = objective.shared_preconditioner()
         coef = like(state.coef[None, ...], problem.weight)
         average = like(state.average[None, ...], problem.weight)
-        seen, n_steps = state.weight, state.n_steps
+        total = 0.0 if state.seen is None else state.seen.weight
+        n_steps = state.n_steps
         for batch, part in _batches(objective, solver, n_steps):
-            seen += part * weight
-            share = part * weight / seen
+            total += part * weight
+            share = part * weight / total
             # More than their share: steps forget where they began, averages settle.
             pull = share**0.5
             step = newton_step(batch, coef, preconditioner, pull, pull)
             coef = coef + step.up_to(1.0)
             average = average + min(1.0, EMPHASIS * share) * (coef - average)
             n_steps += 1
-        geometry = objective.geometry
         return OnlineState(
-            to_numpy(coef[0, ...]),
-            to_numpy(average[0, ...]),
-            state.weight + weight,
-            state.mass + mass,
-            n_steps,
-            Moments(*(to_numpy(values) for values in objective.moments)),
-            replace(
-                geometry,
-                mean_x=to_numpy(geometry.mean_x),
-                gram=to_numpy(geometry.gram),
-            ),
+            to_numpy(coef[0, ...]), to_numpy(average[0, ...]), seen, n_steps
         )
 
 
-def _informed(
-    state: OnlineState, problem: Problem, weight: float, l2: float
-) -> Objective:
-    """Return the objective of the new rows, with what is known of all so far."""
-    place, moments = problem.weight, problem.moments
-    mean_x = moments.mean_x[0, :]
-    diagonal = mean_x.shape[0] > MAX_GRAM_COLUMNS
+def _all_seen(before: Seen | None, data: Ingested) -> Seen:
+    """Return what is known of all rows, with the new ones."""
+    problem, weight = data.problem, float(data.weight.sum())
+    mean_x = problem.moments.mean_x[0, :]
+    wide = mean_x.shape[0] > MAX_GRAM_COLUMNS
+    diagonal = wide or (before is not None and before.geometry.diagonal)
     geometry = geometry_of(problem.blocks, mean_x, problem.intercept, diagonal=diagonal)
-    if state.moments is not None and state.geometry is not None:
-        share = weight / (state.weight + weight)
-        before = [like(values, place) for values in state.moments]
-        pairs = zip(before, moments, strict=True)
-        moments = Moments(*(old + share * (new - old) for old, new in pairs))
-        mean_x, gram, intercept = (
-            like(state.geometry.mean_x, place),
-            like(state.geometry.gram, place),
-            state.geometry.intercept,
-        )
-        geometry = Geometry(mean_x, gram, intercept).merged(geometry, share)
+    check_range(geometry)
+    own = Seen(
+        weight,
+        data.class_mass,
+        int(np.count_nonzero(data.weight)),
+        to_numpy(problem.moments.mean_target[0, :]),
+        replace(geometry, mean_x=to_numpy(mean_x), gram=to_numpy(geometry.gram)),
+    )
+    if before is None:
+        return own
+    share = weight / (before.weight + weight)
+    return Seen(
+        before.weight + weight,
+        before.mass + own.mass,
+        before.n_rows + own.n_rows,
+        before.mean_target + share * (own.mean_target - before.mean_target),
+        before.geometry.merged(own.geometry, share),
+    )
+
+
+def _informed(seen: Seen, problem: Problem, l2: float) -> Objective:
+    """Return the objective of the new rows, with what is known of all so far."""
+    place, known = problem.weight, seen.geometry
+    mean_x, gram = like(known.mean_x, place), like(known.gram, place)
+    geometry = Geometry(mean_x, gram, known.intercept)
+    # Few rows leave directions that nothing but lambda would hold back.
+    n_columns = mean_x.shape[0]
+    geometry = geometry.shrunk(n_columns / (n_columns + seen.n_rows))
     objective = problem.objective(like(np.array([l2]), place), geometry)
+    mean_target = like(seen.mean_target[None, :], place)
+    moments = problem.moments._replace(mean_target=mean_target)
     return in_fit_precision(replace(objective, moments=moments))
 
 

@@ -18,6 +18,7 @@ from softreg._arrays import (
     contiguous,
     dtype_name,
     is_foreign,
+    is_sparse,
     like,
     namespace,
     on_host,
@@ -25,9 +26,10 @@ from softreg._arrays import (
 from softreg._data import Ingested, Stream, ingest
 from softreg._labels import Known, known_classes
 from softreg._losses import Loss, loss_of
-from softreg._online import OnlineState, absorbed
+from softreg._online import OnlineState, absorbed, seen_of
 from softreg._parameters import check_streams, solver_of
 from softreg._prediction import LinearSoftmaxMixin
+from softreg._rows import check_same_place
 from softreg._solve import Solution, solve
 from softreg._watching import CallbackWatcher
 from softreg.solvers import MiniBatch
@@ -278,7 +280,7 @@ class SoftmaxRegression(
             watch=watch,
         )
         fitted = attributes_of(data, solution, data.weight_decay)
-        self._become(fitted | {"_seen": (float(data.weight.sum()), data.class_mass)})
+        self._become(fitted | {"_seen": seen_of(data)})
         context.call_on_fit_task_end(
             estimator=self, **told, reconstruction_attributes=lambda: fitted
         )
@@ -288,7 +290,7 @@ class SoftmaxRegression(
             warnings.warn(
                 explanation(self, solution.reason[0], float(solution.reached[0])),
                 ConvergenceWarning,
-                stacklevel=2,
+                stacklevel=3,  # over that of scikit-learn's decorator
             )
         return self
 
@@ -326,7 +328,8 @@ class SoftmaxRegression(
         `seed` are those of `softreg.solvers.MiniBatch`, but by default a minibatch has
         1024 rows, or as many as there are columns. With C, lambda is `1 / (C S)`, S
         the weights of all rows so far; rows that come twice count twice. "balanced"
-        goes by the classes so far. After `fit` it goes on from there.
+        goes by the classes so far. After `fit` it goes on from there. Rows should come
+        in random order: the latest weigh most.
 
         It sets `classes_`, `coef_`, `intercept_`, `weight_decay_`, `solver_`
         ("minibatch") and `n_iter_`, the steps so far. Nothing is proven of rows that
@@ -348,14 +351,21 @@ class SoftmaxRegression(
         check_streams(self)
         known = known_classes(self, classes, y)
         state: OnlineState | None = self.__dict__.get("_online")
-        if state is None and hasattr(self, "coef_"):
-            state = _state_of(self)
-        seen = (0.0, 0.0) if state is None else (state.weight, state.mass)
-        stream = Stream(Known(known, seen[1]), seen[0], is_new=state is None)
+        if hasattr(self, "coef_"):
+            check_same_place(self, X, self.coef_, "partial_fit")
+            state = state or _state_of(self)
+        seen = None if state is None else state.seen
+        mass, weight = (0.0, 0.0) if seen is None else (seen.mass, seen.weight)
+        stream = Stream(Known(known, mass), weight, is_new=state is None)
         data = ingest(self, X, y, sample_weight, stream=stream, in_parts=False)
         if state is None:
             nowhere = np.zeros(data.problem.shape)
             state = OnlineState(nowhere, nowhere)
+        if state.coef.shape != data.problem.shape:
+            raise ValueError(
+                "fit_intercept must stay what it was in the calls before, got "
+                f"{self.fit_intercept}. Set it back, or begin with a new estimator."
+            )
         solver = solver_of(self)
         minibatch = solver if isinstance(solver, MiniBatch) else MiniBatch()
         state = absorbed(state, data, minibatch)
@@ -424,7 +434,7 @@ def _so_far(data: Ingested, rows: Sequence[Record], coef: Array) -> dict[str, An
         "converged_": False,
         "weight_decay_": data.weight_decay,
         "history_": columns_of(rows),
-        "_seen": (float(data.weight.sum()), data.class_mass),
+        "_seen": seen_of(data),
     }
 
 
@@ -451,12 +461,12 @@ def linear_attributes(data: Ingested, coef: Array) -> dict[str, Any]:
 
 def _state_of(estimator: SoftmaxRegression) -> OnlineState:
     """Return the state of a fit: its coefficients, and how much they weigh."""
-    estimator.densify()
     coef, intercept = on_host(estimator.coef_), on_host(estimator.intercept_)
+    coef = coef.toarray() if is_sparse(coef) else coef
     coef = np.asarray(coef, dtype=np.float64)
     if estimator.fit_intercept:
         coef = np.column_stack([coef, intercept])
-    return OnlineState(coef, coef, *estimator._seen)
+    return OnlineState(coef, coef, estimator._seen)
 
 
 def _indexable(classes: np.ndarray) -> np.ndarray | None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from softreg._arrays import Array, like, namespace, rounded_to, to_numpy, zeros
+from softreg._geometry import Geometry
 from softreg._losses import TopK
 from softreg._objective import Objective
 from softreg._problem import Problem, RowSpace, row_space_pays, to_row_space
@@ -167,7 +168,7 @@ class Fit:
         problem, reduced = self.problem, self.reduced
         penalties = like(l2, problem.weight)
         objective = in_fit_precision(problem.objective(penalties))
-        check_range(objective)
+        check_range(objective.geometry)
         stop = Stop(self.tol, self.max_iter, _reference(objective, l2))
         start = problem.start(len(l2)) if trail is None else trail.start(objective)
         if other is not None:
@@ -220,9 +221,9 @@ def _settled(
     return resumed(solver, precise, result, coef, stop, watch)
 
 
-def check_range(objective: Objective) -> None:
+def check_range(geometry: Geometry) -> None:
     """Refuse columns whose squares overflow: nothing could be computed of them."""
-    squares = objective.geometry.squares
+    squares = geometry.squares
     if not bool(namespace(squares).all(namespace(squares).isfinite(squares))):
         raise ValueError(
             "X must have columns whose squares are finite, got values so large that "

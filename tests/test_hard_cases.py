@@ -194,3 +194,13 @@ def test_soft_targets_are_not_scored_by_accuracy():
     with pytest.raises(ValueError, match="argmax"):
         model.score(X, Y)
     assert 0 < model.score(X, Y.argmax(axis=1)) <= 1
+
+
+@pytest.mark.parametrize("value", [1.0, 0.1, 1e6])
+def test_a_constant_column_of_many_rows_is_idle(value):
+    rng = np.random.default_rng(0)
+    X = np.column_stack([rng.normal(size=(5000, 3)), np.full(5000, value)])
+    y = (X[:, :3] + rng.gumbel(size=(5000, 3))).argmax(axis=1)
+    model = SoftmaxRegression(C=np.inf).fit(X, y)
+    assert model.converged_
+    np.testing.assert_array_equal(model.coef_[:, 3], 0)

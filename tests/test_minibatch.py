@@ -92,6 +92,17 @@ def test_raw_columns_need_no_tuning(unit):
     assert model.converged_
 
 
+@pytest.mark.parametrize("solver", ["gd", "minibatch", MiniBatch(20), MiniBatch(100)])
+@pytest.mark.parametrize(("unit", "C"), [(1e6, 1e4), (1e8, 1.0)])
+def test_one_column_in_another_unit_is_proven_too(solver, unit, C):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(600, 6))
+    y = (X @ rng.normal(size=(6, 3)) + rng.gumbel(size=(600, 3))).argmax(axis=1)
+    X[:, 2] *= unit
+    model = SoftmaxRegression(C=C, solver=solver).fit(X, y)
+    assert model.converged_
+
+
 def test_rows_sorted_by_class_are_shuffled():
     X, y = load_digits(return_X_y=True)
     order = np.argsort(y, kind="stable")

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris, load_wine
+from sklearn.metrics import log_loss
 
 from softreg import SoftmaxRegression
 from softreg.solvers import MiniBatch
@@ -89,13 +90,19 @@ def test_dense_and_sparse_batches_agree():
     np.testing.assert_allclose(dense.coef_, sparse.coef_, rtol=1e-6)
 
 
-def test_a_weight_of_two_is_the_row_twice_in_one_batch():
+def test_weights_stand_for_rows():
     twice = np.repeat(np.arange(60), 2)
     weighted = SoftmaxRegression().partial_fit(
         X[:60], Y[:60], classes=[0, 1, 2], sample_weight=np.full(60, 2.0)
     )
     repeated = SoftmaxRegression().partial_fit(X[twice], Y[twice], classes=[0, 1, 2])
-    np.testing.assert_allclose(weighted.coef_, repeated.coef_, rtol=1e-8)
+    assert weighted.weight_decay_ == repeated.weight_decay_
+    probas = [model.predict_proba(X) for model in (weighted, repeated)]
+    np.testing.assert_allclose(*probas, atol=0.2)
+    none = np.concatenate([np.ones(50), np.zeros(10)])
+    without = SoftmaxRegression().partial_fit(X[:50], Y[:50], classes=[0, 1, 2])
+    zeros = SoftmaxRegression().partial_fit(X[:60], Y[:60], [0, 1, 2], none)
+    np.testing.assert_allclose(zeros.coef_, without.coef_, rtol=1e-6)
 
 
 def test_a_pickled_state_goes_on_with_the_same_bits():
@@ -201,7 +208,7 @@ def test_balanced_goes_by_the_classes_so_far():
     sizes, balanced = [38, 38], SoftmaxRegression(class_weight="balanced")
     streamed(balanced, X[rare], Y[rare], sizes, classes=[0, 1, 2])
     masses = np.bincount(Y[rare[:76]])
-    np.testing.assert_array_equal(balanced._online.mass, masses)
+    np.testing.assert_array_equal(balanced._online.seen.mass, masses)
     plain = streamed(SoftmaxRegression(), X[rare], Y[rare], sizes, classes=[0, 1, 2])
     assert balanced.predict_proba(X)[:, 0].sum() > plain.predict_proba(X)[:, 0].sum()
 
@@ -226,6 +233,97 @@ def test_random_state_reproduces_the_order():
     one, same, other = (m.partial_fit(X, y, classes=[0, 1, 2]).coef_ for m in models)
     np.testing.assert_array_equal(one, same)
     assert (one != other).any()
+
+
+def gaussian(n_rows):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n_rows, 6))
+    y = (X @ rng.normal(size=(6, 3)) + rng.gumbel(size=(n_rows, 3))).argmax(axis=1)
+    return X, y
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 100])
+@pytest.mark.parametrize("C", [1.0, 100.0, np.inf])
+def test_few_rows_after_a_fit_do_it_no_harm(size, C):
+    X, y = gaussian(3100)
+    model = SoftmaxRegression(C=C).fit(X[:3000], y[:3000])
+    before = log_loss(y, model.predict_proba(X))
+    for start in range(3000, 3100, size):
+        model.partial_fit(X[start : start + size], y[start : start + size])
+    assert log_loss(y, model.predict_proba(X)) < before + 0.03
+
+
+@pytest.mark.parametrize("size", [2, 6, 30])
+@pytest.mark.parametrize("C", [1.0, np.inf])
+def test_small_batches_do_not_diverge(size, C):
+    X, y = gaussian(1200)
+    model = streamed(
+        SoftmaxRegression(C=C), X, y, [size] * (len(y) // size), classes=[0, 1, 2]
+    )
+    best = log_loss(y, SoftmaxRegression(C=C).fit(X, y).predict_proba(X))
+    assert log_loss(y, model.predict_proba(X)) < best + 0.15
+
+
+def test_columns_of_subnormal_squares_count_as_absent():
+    X, y = gaussian(600)
+    scaled = X * [1e-158, 1, 1, 1, 1, 1]
+    without = SoftmaxRegression().partial_fit(X[:, 1:], y, classes=[0, 1, 2])
+    model = SoftmaxRegression().partial_fit(scaled, y, classes=[0, 1, 2])
+    np.testing.assert_allclose(model.coef_[:, 1:], without.coef_, rtol=1e-4)
+    assert SoftmaxRegression().fit(scaled, y).converged_
+
+
+def test_soft_targets_keep_the_names_of_the_classes():
+    names = np.array(list("abc"))
+    model = SoftmaxRegression().fit(X, names[Y])
+    model.partial_fit(X[:5], np.eye(3)[Y[:5]])
+    assert model.classes_.tolist() == ["a", "b", "c"]
+    model.partial_fit(X[:5], names[Y[:5]])
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_the_intercept_stays_what_it_was(before):
+    model = SoftmaxRegression(fit_intercept=before)
+    model.partial_fit(X, Y, classes=[0, 1, 2]).set_params(fit_intercept=not before)
+    with pytest.raises(ValueError, match="fit_intercept must stay"):
+        model.partial_fit(X, Y)
+
+
+def test_many_classes_make_no_warning():
+    rng = np.random.default_rng(0)
+    model = SoftmaxRegression()
+    for _ in range(3):
+        labels = rng.integers(0, 30, 25)
+        model.partial_fit(rng.normal(size=(25, 4)), labels, classes=range(30))
+    assert len(model.classes_) == 30
+
+
+def test_a_failed_call_after_sparsify_changes_nothing():
+    model = SoftmaxRegression().fit(X, Y).sparsify()
+    with pytest.raises(ValueError, match="besides"):
+        model.partial_fit(X[:2], [0, 9])
+    assert scipy.sparse.issparse(model.coef_)
+    model.partial_fit(X[:2], Y[:2])
+    assert isinstance(model.coef_, np.ndarray)
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (np.eye(3), "1d array"),
+        ([0.5, 1.5], "fractions"),
+        ([np.nan, 1.0], "classes contains NaN"),
+    ],
+)
+def test_bad_classes_are_called_that(classes, message):
+    with pytest.raises(ValueError, match=message):
+        SoftmaxRegression().partial_fit(X, Y, classes=classes)
+
+
+def test_weights_that_add_up_to_infinity_are_refused():
+    model = SoftmaxRegression().partial_fit(X, Y, [0, 1, 2], np.full(178, 5e305))
+    with pytest.raises(ValueError, match="finite sum"):
+        model.partial_fit(X, Y, sample_weight=np.full(178, 9e305))
 
 
 def test_a_clone_forgets():

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from softreg._arrays import Array
-from softreg.solvers._loop import Objective, Point, Result, Stop, Watcher, inner, run
-from softreg.solvers._newton_cg import advance, exhausted
+from softreg.solvers._loop import Objective, Point, Result, Stop, Watcher, inner
+from softreg.solvers._newton_cg import advance, exhausted, run_and_finish
 
 
 class DescentState(NamedTuple):
@@ -37,6 +37,7 @@ class GradientDescent:
     `-M^-1 gradient`, the steepest in coordinates in which that Hessian is the identity:
     columns of any scale do. It converges linearly, in many more passes than the solvers
     that see the curvature elsewhere: it is here to be compared with, and for teaching.
+    Where rounding ends its progress short of `tol`, `NewtonCG` finishes.
 
     Scores (n x K) are kept beside their rows while they take less than 64 MB (on a GPU
     a quarter of what is free), else recomputed. Two passes over X an iteration.
@@ -58,7 +59,7 @@ class GradientDescent:
         watch: Sequence[Watcher] = (),
     ) -> Result:
         """Return the minimiser of each problem from coef (B, k, P)."""
-        return run(self, objective, coef, stop=stop, watch=watch)
+        return run_and_finish(self, objective, coef, stop=stop, watch=watch)
 
     def start(self, objective: Objective, coef: Array) -> DescentState:
         """Evaluate the start."""

@@ -20,9 +20,8 @@ from softreg.solvers._loop import (
     Watcher,
     check_counts,
     run_stage,
-    run_stages,
 )
-from softreg.solvers._newton_cg import NewtonCG
+from softreg.solvers._newton_cg import NewtonCG, run_and_finish
 from softreg.solvers._two_loop import TwoLoop
 
 
@@ -77,9 +76,10 @@ class LBFGS:
     ) -> Result:
         """Return the minimiser of each problem from coef (B, k, P)."""
         on_host = not is_on_gpu(coef) if self.on_host is None else self.on_host
-        journal = Journal(coef, stop, watch)
         if not on_host:
-            return self._minimize_together(objective, journal)
+            stepper = TwoLoop(self.memory)
+            return run_and_finish(stepper, objective, coef, stop=stop, watch=watch)
+        journal = Journal(coef, stop, watch)
         for member in range(coef.shape[0]):
             own = objective.take([member]) if coef.shape[0] > 1 else objective
             self._minimize_one(own, journal, member)
@@ -90,16 +90,6 @@ class LBFGS:
                 self._minimize_one(own, journal, member)
             if journal.reason[member] == "stalled" and own.convex:
                 run_stage(NewtonCG(), own, journal, [member])
-        return journal.result()
-
-    def _minimize_together(self, objective: Objective, journal: Journal) -> Result:
-        """Run the two-loop recursion on all problems."""
-        members = list(range(len(journal.coef)))
-        run_stages(TwoLoop(self.memory), objective, journal, members)
-        stalled = [b for b in members if journal.reason[b] == "stalled"]
-        if stalled and objective.convex:
-            double = (objective.in_double() or objective).take(stalled)
-            run_stage(NewtonCG(), double, journal, stalled)
         return journal.result()
 
     def _minimize_one(

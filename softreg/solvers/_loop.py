@@ -381,15 +381,15 @@ def run_stage(
         journal.n_iter[alive] += 1
 
 
-def check_counts(options: Any, *names: str) -> None:
-    """Raise where an option of a solver is not a whole number of at least 1."""
+def check_counts(options: Any, *names: str, least: int = 1) -> None:
+    """Raise where an option of a solver is not a whole number of at least so much."""
     for name in names:
         value = getattr(options, name)
         whole = isinstance(value, Integral) and type(value) is not bool
-        if not whole or value < 1:
+        if not whole or value < least:
             raise ValueError(
-                f"{name} must be an integer of at least 1, got {value!r}. Leave it out "
-                "for the default."
+                f"{name} must be an integer of at least {least}, got {value!r}. Leave "
+                "it out for the default."
             )
 
 

@@ -20,9 +20,14 @@ from softreg.solvers._loop import (
     Watcher,
     check_counts,
     inner,
-    run,
 )
-from softreg.solvers._newton_cg import exhausted, made, renewing, searched
+from softreg.solvers._newton_cg import (
+    exhausted,
+    made,
+    renewing,
+    run_and_finish,
+    searched,
+)
 
 # An epoch that gains less than this of what Newton's model promises had small batches.
 EFFICIENCY = 0.5
@@ -65,7 +70,7 @@ class MiniBatch:
     others stands a factorised Hessian of a sample. So the steps need no length, and die
     out at the optimum. A line search on all rows ends the epoch: the objective never
     rises. Where an epoch gains nothing the batches were too small, and are doubled; of
-    one batch it is `NewtonCG`.
+    one batch it is `NewtonCG`, which also finishes where rounding stops an epoch.
 
     Rows that are read are worth several products: an epoch reads X three times and
     computes about as much as twelve passes. Scores (n x K) are kept beside their rows
@@ -99,11 +104,7 @@ class MiniBatch:
         check_counts(
             self, "steps", *([] if self.batch_size is None else ["batch_size"])
         )
-        if type(self.seed) is not int or self.seed < 0:
-            raise ValueError(
-                f"seed must be an integer of at least 0, got {self.seed!r}. Leave it "
-                "out and set the estimator's random_state."
-            )
+        check_counts(self, "seed", least=0)
 
     def minimize(
         self,
@@ -114,7 +115,7 @@ class MiniBatch:
         watch: Sequence[Watcher] = (),
     ) -> Result:
         """Return the minimiser of each problem from coef (B, k, P)."""
-        return run(self, objective, coef, stop=stop, watch=watch)
+        return run_and_finish(self, objective, coef, stop=stop, watch=watch)
 
     def start(self, objective: Objective, coef: Array) -> EpochState:
         """Evaluate the start; away from W = 0 it has a Hessian of its own."""

@@ -13,15 +13,19 @@ from softreg._arrays import Array, namespace, to_numpy
 from softreg.solvers._conjugate_gradient import newton_direction
 from softreg.solvers._line_search import FLATNESS, Step, search
 from softreg.solvers._loop import (
+    Journal,
     Objective,
     Point,
     Result,
+    Stepper,
     Stop,
     Watcher,
     check_counts,
     inner,
     largest_entry,
     run,
+    run_stage,
+    run_stages,
 )
 
 
@@ -137,6 +141,29 @@ class NewtonCG:
         )
         tired = newton.n_steps > self.patience or bool((lengths != 1).any())
         return renewing(objective, state) if tired else state
+
+
+def run_and_finish(
+    stepper: Stepper,
+    objective: Objective,
+    coef: Array,
+    *,
+    stop: Stop,
+    watch: Sequence[Watcher] = (),
+) -> Result:
+    """Iterate as `run`; what stalls short of `tol` is finished by Newton's method.
+
+    It goes by slopes and sees the curvature where it stands: a step of it proves what
+    steps of rougher kinds can only come near.
+    """
+    journal = Journal(coef, stop, watch)
+    members = list(range(coef.shape[0]))
+    run_stages(stepper, objective, journal, members)
+    stalled = [b for b in members if journal.reason[b] == "stalled"]
+    if stalled and objective.convex:
+        double = (objective.in_double() or objective).take(stalled)
+        run_stage(NewtonCG(), double, journal, stalled)
+    return journal.result()
 
 
 State = TypeVar("State", bound=Any)
