@@ -168,13 +168,13 @@ def summary(
     """
     frames = _pandas()
     _check_likelihood(estimator)
-    check_choice("coding", coding, ["base", "symmetric"], "Classes against what.")
+    check_choice("coding", coding, ["base", "symmetric"], "'base' is the first class.")
     check_choice("covariance", covariance, ["model", "robust"], "'robust' is HC0.")
     if not LEVEL.holds(level):
         raise refusal(level, f"level must be {LEVEL.text}", LEVEL.hint)
     classes = on_host(estimator.classes_)
     _check_rows(X)
-    _check_labels(y, classes)
+    y = _known_labels(y, classes, sample_weight)
     data = _ingested(estimator, X, y, sample_weight, "summary")
     curvature = _curvature_of(estimator, data, covariance)
     coded = _coding(coding, len(classes)) @ curvature.basis
@@ -336,20 +336,29 @@ def _check_rows(X: Any) -> None:
         )
 
 
-def _check_labels(y: Any, classes: np.ndarray) -> None:
-    """Refuse soft targets, and labels that the fit did not see."""
+def _known_labels(y: Any, classes: np.ndarray, sample_weight: Any) -> Any:
+    """Return y; refuse soft targets, and labels that the fit did not see.
+
+    It saw no row of weight 0: the label of such a one is of no account.
+    """
     if np.ndim(y) == 2 and np.shape(y)[1] > 1:
         raise ValueError(
             f"y must be labels (n,), got shape {np.shape(y)}. Soft targets have no "
             "likelihood of rows; pass repeated rows with sample_weight to the fit."
         )
-    strange = set(np.ravel(in_memory(y)).tolist()) - set(classes.tolist())
+    known, labels = set(classes.tolist()), np.ravel(in_memory(y))
+    strange = set(labels.tolist()) - known
+    if strange and np.shape(sample_weight) == labels.shape:
+        idle = np.asarray(in_memory(sample_weight)) == 0
+        y = np.where(idle, classes[0], labels)
+        strange = set(y.tolist()) - known
     if strange:
         raise ValueError(
             f"y must hold the classes of the fit, {classes.tolist()}, got "
             f"{sorted(strange, key=str)[:NAMED_COLUMNS]} besides. Pass the rows of the "
             "fit."
         )
+    return y
 
 
 def _ingested(

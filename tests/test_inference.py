@@ -135,6 +135,17 @@ def test_integer_weights_are_repeated_rows():
     pd.testing.assert_frame_equal(weighted, summary(fitted(X, y), X, y), rtol=1e-6)
 
 
+@pytest.mark.parametrize("names", [[3, 1, 2, 7], ["d", "b", "c", "a"]])
+def test_rows_of_weight_zero_are_no_rows(names):
+    X, codes = sample(300)
+    y = np.array(names)[codes]
+    weight = (codes != 2).astype(float)
+    table = summary(exact().fit(X, y, sample_weight=weight), X, y, sample_weight=weight)
+    counted = weight > 0
+    X, y = X[counted], y[counted]
+    pd.testing.assert_frame_equal(table, summary(fitted(X, y), X, y), rtol=1e-6)
+
+
 def test_robust_errors_do_not_depend_on_the_scale_of_weights():
     X, y = sample(300)
     weight = np.random.default_rng(1).uniform(0.5, 2, len(y))
