@@ -329,6 +329,22 @@ def _spread(weights: Array, columns: Array) -> Array:
     return xp.reshape(spread, (-1, columns.shape[1]))
 
 
+def score_products(
+    block: Block, kept: Any, loss: Loss, operand: Operand, standard: Standardisation
+) -> tuple[Sums, Any]:
+    """Return `sum_i w_i^2 g_i g_i'`, g_i a row's own gradient, (B, K P, K P)."""
+    xp = namespace(block.weight)
+    design = block.design.loaded()
+    _, proba = _state(block, design, kept, loss, operand)
+    residual = block.targets.subtract_from(xp.asarray(proba, copy=True))
+    columns = contiguous(design.standardised(standard.centre, standard.scale).T)
+    products = []
+    for own in _items(weighted(block, residual)):
+        spread = _spread(own, columns)
+        products.append(cast(product(spread, spread.T), xp.float64))
+    return (xp.stack(products),), None
+
+
 def moments(block: Block, kept: Any) -> tuple[Sums, Any]:
     xp = namespace(block.weight)
     target = block.targets.dense(xp.float64)

@@ -31,7 +31,7 @@ LAYERS = [
     {"_hierarchical", "_robust", "_large_margin", "_path"},
     {"_search"},
     {"_cross_validation"},
-    {"display", "callbacks"},
+    {"display", "callbacks", "inference"},
     {"__init__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
@@ -46,9 +46,10 @@ OWNERS = {
         "_parameters", "_labels", "_rows", "_partitions", "_data", "_scores",
         "_prediction", "_softmax", "_hierarchical", "_robust", "_large_margin", "_path",
         "_search", "_cross_validation", "_watching", "callbacks", "display",
+        "inference",
     },
     "matplotlib": {"display"},
-    "pandas": set(),
+    "pandas": {"inference"},
     "dask": {"_dask"},
     "distributed": {"_dask"},
     "h5py": set(),
@@ -112,7 +113,8 @@ def test_public_names_are_fixed():
     assert softreg.__all__ == [
         "HierarchicalSoftmax", "LargeMarginSoftmaxRegression",
         "RobustSoftmaxRegression", "SoftmaxRegression", "SoftmaxRegressionCV",
-        "__version__", "callbacks", "display", "functional", "softmax_path", "solvers",
+        "__version__", "callbacks", "display", "functional", "inference",
+        "softmax_path", "solvers",
     ]  # fmt: skip
     assert softreg.solvers.__all__ == [
         "LBFGS", "GradientDescent", "MiniBatch", "NewtonCG", "NewtonCholesky",

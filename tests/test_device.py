@@ -19,6 +19,7 @@ from softreg import (
 )
 from softreg import _streams as streams
 from softreg._arrays import moved, place_of
+from softreg.inference import marginal_effects, summary
 
 DEVICE = array_api_strict.Device("device1")
 
@@ -71,6 +72,19 @@ def test_a_fit_on_a_device_is_that_of_the_host(case, gpu, monkeypatch):
     np.testing.assert_array_equal(other.predict(X), model.predict(X))
     other.sparsify()
     np.testing.assert_array_equal(other.predict(X), model.predict(X))
+
+
+@pytest.mark.parametrize("covariance", ["model", "robust"])
+def test_a_table_on_a_device_is_that_of_the_host(covariance, gpu, monkeypatch):
+    X, y = WINE[0][:, [1, 2]], WINE[1]
+    monkeypatch.setattr("softreg._problem.block_rows", lambda *shape: len(X) // 5)
+    model = SoftmaxRegression(np.inf, tol=1e-9).fit(X, y)
+    expected = summary(model, X, y, covariance=covariance)
+    effects = marginal_effects(model, X)
+    model.set_params(device="cuda")
+    table = summary(model, X, y, covariance=covariance)
+    np.testing.assert_allclose(table, expected, rtol=1e-8)
+    np.testing.assert_allclose(marginal_effects(model, X), effects, rtol=1e-8)
 
 
 def test_the_path_on_a_device(gpu):

@@ -4,12 +4,14 @@ import doctest
 
 import pytest
 
-from softreg import _softmax
+from softreg import _softmax, inference
 from softreg.functional import _distributions, _losses
 
 
-@pytest.mark.parametrize("module", [_softmax, _distributions, _losses])
+@pytest.mark.parametrize("module", [_softmax, _distributions, _losses, inference])
 def test_docstrings_are_true(module):
-    results = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
+    results = doctest.testmod(
+        module, optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    )
     assert results.attempted > 0
     assert results.failed == 0
