@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import scipy.sparse
+from bank import Data
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits, load_wine, make_classification
@@ -14,7 +15,6 @@ from sklearn.exceptions import ConvergenceWarning
 from softreg import SoftmaxRegression, SoftmaxRegressionCV
 from softreg.solvers import GradientDescent, MiniBatch
 from softreg.solvers._minibatch import Tilted
-from tests.bank import Data
 
 
 def objective_of(n_rows=300):
