@@ -29,6 +29,7 @@ from softreg._online import OnlineState, absorbed
 from softreg._parameters import check_streams, solver_of
 from softreg._prediction import LinearSoftmaxMixin
 from softreg._solve import Solution, solve
+from softreg._status import StatusMixin
 from softreg._watching import CallbackWatcher
 from softreg.solvers import MiniBatch
 from softreg.solvers._loop import Record, Watcher
@@ -55,7 +56,11 @@ OPTIONAL = {
 
 
 class SoftmaxRegression(
-    CallbackSupportMixin, LinearSoftmaxMixin, ClassifierMixin, BaseEstimator
+    CallbackSupportMixin,
+    StatusMixin,
+    LinearSoftmaxMixin,
+    ClassifierMixin,
+    BaseEstimator,
 ):
     """Multinomial logistic regression with L2 weight decay and a proven optimum.
 
