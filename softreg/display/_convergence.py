@@ -33,7 +33,7 @@ class ConvergenceDisplay:
     """Objective and proven gap of fits, against passes over X or seconds.
 
     Above, how far each iteration's objective is from the best known; a triangle
-    on the lower edge is the best itself. Below, the proven bound of that distance to the
+    on the lower edge is the best itself. Below, the proven bound of the distance to the
     true minimum, and dotted where `tol` ends the fit.
 
     Parameters

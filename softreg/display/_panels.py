@@ -8,7 +8,6 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-
 SIDES = ("wspace", "hspace")
 
 
