@@ -41,10 +41,13 @@ from softreg._rows import in_memory
 from softreg._search import Routed, Search, chosen_index, judge_of
 from softreg._softmax import SoftmaxRegression, attributes_of, print_progress
 from softreg._solve import evaluated, solve
+from softreg._status import StatusMixin
 from softreg._targets import SoftTargets
 
 
-class SoftmaxRegressionCV(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator):
+class SoftmaxRegressionCV(
+    StatusMixin, LinearSoftmaxMixin, ClassifierMixin, BaseEstimator
+):
     """Softmax regression with C chosen by cross-validation.
 
     The folds of one C are fitted as one batch: each pass over X serves all of them, and

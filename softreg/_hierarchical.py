@@ -30,6 +30,7 @@ from softreg._rows import checked_rows
 from softreg._scores import map_rows
 from softreg._softmax import SoftmaxRegression
 from softreg._sources import RowSource
+from softreg._status import StatusMixin
 
 KINDS = ("cluster", "huffman", "balanced")
 # Entries of X that are cast at a time.
@@ -38,7 +39,7 @@ PIECE_ENTRIES = 1 << 21
 SUMMARY = ("objective_", "optimality_gap_", "converged_")
 
 
-class HierarchicalSoftmax(ClassifierMixin, BaseEstimator):
+class HierarchicalSoftmax(StatusMixin, ClassifierMixin, BaseEstimator):
     """Softmax over a tree of classes: many classes at the price of few.
 
     At each inner node v of the tree a classifier chooses among the children, and

@@ -20,6 +20,7 @@ from softreg._prediction import LinearSoftmaxMixin
 from softreg._problem import Problem
 from softreg._softmax import SoftmaxRegression, attributes_of, print_progress
 from softreg._solve import Solution, solve
+from softreg._status import StatusMixin
 from softreg._targets import HardTargets
 from softreg.solvers import LBFGS
 from softreg.solvers._loop import Result, Stop, Watcher
@@ -42,7 +43,9 @@ RANGES = {
 }
 
 
-class LargeMarginSoftmaxRegression(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator):
+class LargeMarginSoftmaxRegression(
+    StatusMixin, LinearSoftmaxMixin, ClassifierMixin, BaseEstimator
+):
     """Softmax regression with the angular margin of L-Softmax.
 
     In training, the angle between a row and the coefficients of its own class is taken

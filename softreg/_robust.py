@@ -22,6 +22,7 @@ from softreg._softmax import (
     print_progress,
 )
 from softreg._solve import Solution, solve
+from softreg._status import StatusMixin
 
 LEAST_TRUST = 1e-30
 
@@ -64,7 +65,9 @@ class Symmetric(NamedTuple):
         return 1 + self.reverse * np.exp(-losses)
 
 
-class RobustSoftmaxRegression(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator):
+class RobustSoftmaxRegression(
+    StatusMixin, LinearSoftmaxMixin, ClassifierMixin, BaseEstimator
+):
     """Softmax regression for labels of which some are wrong.
 
     It minimises the mean of a concave function h of each row's loss, plus the penalty:
@@ -125,6 +128,8 @@ class RobustSoftmaxRegression(LinearSoftmaxMixin, ClassifierMixin, BaseEstimator
     >>> bool((model.row_weights_[:40:4] < 0.1).all())
     True
     """
+
+    _counted = "round"
 
     def __init__(
         self,

@@ -31,6 +31,7 @@ from softreg._parameters import check_streams, solver_of
 from softreg._prediction import LinearSoftmaxMixin
 from softreg._rows import check_same_place
 from softreg._solve import Solution, solve
+from softreg._status import StatusMixin
 from softreg._watching import CallbackWatcher
 from softreg.solvers import MiniBatch
 from softreg.solvers._loop import Record, Watcher
@@ -57,7 +58,11 @@ OPTIONAL = {
 
 
 class SoftmaxRegression(
-    CallbackSupportMixin, LinearSoftmaxMixin, ClassifierMixin, BaseEstimator
+    CallbackSupportMixin,
+    StatusMixin,
+    LinearSoftmaxMixin,
+    ClassifierMixin,
+    BaseEstimator,
 ):
     """Multinomial logistic regression with L2 weight decay and a proven optimum.
 

@@ -26,7 +26,7 @@ LAYERS = [
     {"_labels", "_rows"},
     {"_partitions"},
     {"_data", "_scores"},
-    {"_prediction", "_folds", "_online", "_watching"},
+    {"_prediction", "_folds", "_online", "_watching", "_status"},
     {"_softmax", "_descent"},
     {"_hierarchical", "_robust", "_large_margin", "_path"},
     {"_search"},

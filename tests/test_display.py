@@ -1,13 +1,34 @@
 """Displays draw what the estimators hold."""
 
+import doctest
+from html.parser import HTMLParser
+
 import matplotlib as mpl
 import numpy as np
 import pytest
-from sklearn.datasets import load_breast_cancer, load_wine
-from sklearn.exceptions import NotFittedError
+from sklearn.datasets import load_breast_cancer, load_digits, load_wine
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from softreg import SoftmaxRegression, SoftmaxRegressionCV
-from softreg.display import RegularizationPathDisplay
+from softreg import (
+    HierarchicalSoftmax,
+    RobustSoftmaxRegression,
+    SoftmaxRegression,
+    SoftmaxRegressionCV,
+)
+from softreg._status import status
+from softreg.display import (
+    CoefficientDisplay,
+    ConvergenceDisplay,
+    RegularizationPathDisplay,
+    _coefficients,
+    _convergence,
+    _path,
+)
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -79,8 +100,8 @@ def test_path_display_refuses_what_it_cannot_draw(search):
         RegularizationPathDisplay.from_estimator(SoftmaxRegression())
     with pytest.raises(NotFittedError):
         RegularizationPathDisplay.from_estimator(SoftmaxRegressionCV())
-    with pytest.raises(ValueError, match="ax must be two axes"):
-        RegularizationPathDisplay.from_estimator(search, ax=plt.gca())
+    with pytest.raises(ValueError, match="ax must be 2 axes, .* got 3"):
+        RegularizationPathDisplay.from_estimator(search, ax=plt.subplots(3)[1])
 
 
 def test_a_class_that_a_fold_lacks_is_drawn_from_the_others():
@@ -118,3 +139,279 @@ def test_path_display_names_classes_and_axes(search):
     assert [text.get_text() for text in legend.get_texts()] == ["0", "1", "2"]
     display = RegularizationPathDisplay.from_estimator(search)
     assert display.ax_[0].get_xlabel() == ""
+
+
+@pytest.fixture(scope="module")
+def wine():
+    data = load_wine(as_frame=True)
+    return data.data, data.target_names[data.target]
+
+
+@pytest.fixture(scope="module")
+def fits(wine):
+    solvers = ["lbfgs", "newton-cg", "newton-cholesky"]
+    return {s: SoftmaxRegression(solver=s, tol=1e-6).fit(*wine) for s in solvers}
+
+
+def names_in(panel):
+    return [label.get_text() for label in panel.get_yticklabels()]
+
+
+@pytest.mark.parametrize("module", [_coefficients, _convergence, _path])
+def test_docstrings_of_displays_are_true(module):
+    results = doctest.testmod(module)
+    assert results.attempted > 0
+    assert results.failed == 0
+
+
+@pytest.mark.parametrize("x", ["passes", "seconds"])
+def test_convergence_display_draws_histories_side_by_side(fits, x):
+    display = ConvergenceDisplay.from_estimator(fits, x=x)
+    above, gaps = (lines_of(ax) for ax in display.ax_)
+    best = min(fit.history_["objective"].min() for fit in fits.values())
+    for name, fit in fits.items():
+        np.testing.assert_array_equal(gaps[name].get_xdata(), fit.history_[x])
+        np.testing.assert_array_equal(
+            gaps[name].get_ydata(), fit.history_["optimality_gap"]
+        )
+        excess = fit.history_["objective"] - best
+        far = excess > 1e-12
+        np.testing.assert_allclose(above[name].get_ydata()[far], excess[far])
+        assert display.best[name] == best
+    assert [ax.get_yscale() for ax in display.ax_] == ["log", "log"]
+    assert display.ax_[1].get_xlabel() == {"passes": "passes over X"}.get(x, x)
+    targets = [fit.tol * fit.objective_ for fit in fits.values()]
+    assert gaps["tol"].get_ydata()[0] == min(targets)
+    legend = display.ax_[0].get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == list(fits)
+    assert display.figure_ is display.ax_[0].figure
+    display.figure_.draw_without_rendering()
+
+
+def test_convergence_display_names_lists_pipelines_and_searches(wine, fits):
+    model = fits["newton-cg"]
+    pipeline = make_pipeline(StandardScaler(), SoftmaxRegression()).fit(*wine)
+    grid = GridSearchCV(SoftmaxRegression(), {"C": [0.1, 1]}, cv=2).fit(*wine)
+    search = SoftmaxRegressionCV([0.1, 1], cv=2).fit(*wine)
+    display = ConvergenceDisplay.from_estimator([model, model, pipeline, grid, search])
+    ours = pipeline[-1].solver_
+    names = ["newton-cg", "newton-cg (2)", ours, f"{ours} (2)", f"{ours} (3)"]
+    assert list(display.histories) == names
+    alone = ConvergenceDisplay.from_estimator(model)
+    assert list(alone.histories) == ["newton-cg"]
+
+
+def test_convergence_display_keeps_problems_apart(wine):
+    fits = {str(C): SoftmaxRegression(C=C).fit(*wine) for C in (0.01, 1.0)}
+    display = ConvergenceDisplay.from_estimator(fits)
+    for name, fit in fits.items():
+        assert display.best[name] == fit.history_["objective"].min()
+    assert len([x for x in display.ax_[1].get_lines() if x.get_linestyle() == ":"]) == 2
+
+
+def test_convergence_display_says_where_nothing_is_proven(wine):
+    fit = SoftmaxRegression(C=np.inf, label_smoothing=0.1).fit(*wine)
+    display = ConvergenceDisplay.from_estimator(fit)
+    (text,) = display.ax_[1].texts
+    assert "no gap is proven" in text.get_text()
+    display.figure_.draw_without_rendering()
+
+
+def test_convergence_display_refuses_what_it_cannot_draw(wine, fits):
+    fit = fits["lbfgs"]
+    with pytest.raises(ValueError, match=r"x must be one of .* got 'time'"):
+        ConvergenceDisplay.from_estimator(fit, x="time")
+    with pytest.raises(NotFittedError):
+        ConvergenceDisplay.from_estimator(SoftmaxRegression())
+    with pytest.raises(ValueError, match="got none"):
+        ConvergenceDisplay.from_estimator([])
+    online = SoftmaxRegression().partial_fit(*wine, classes=np.unique(wine[1]))
+    with pytest.raises(ValueError, match="must have a history_, got 'minibatch'"):
+        ConvergenceDisplay.from_estimator(online)
+    with pytest.raises(ValueError, match="ax must be 2 axes, .* got 3"):
+        ConvergenceDisplay.from_estimator(fit, ax=plt.subplots(3)[1])
+    with pytest.raises(ValueError, match="not in a grid"):
+        ConvergenceDisplay.from_estimator(fit, ax=plt.figure().add_axes((0, 0, 1, 1)))
+
+
+def test_one_axes_is_shared_by_the_panels(wine, fits):
+    figure, axes = plt.subplots(1, 2, layout="constrained")
+    display = ConvergenceDisplay.from_estimator(fits, ax=axes[0])
+    assert display.ax_[0].get_shared_x_axes().joined(*display.ax_)
+    assert display.ax_[0].get_xlabel() == ""
+    bars = CoefficientDisplay.from_estimator(fits["lbfgs"], ax=axes[1])
+    assert bars.figure_ is display.figure_ is figure
+    assert len(figure.axes) == 2 + 2 + 3
+    assert not axes[0].axison
+
+
+def test_bars_are_the_largest_coefficients_by_name(wine):
+    model = make_pipeline(StandardScaler(), SoftmaxRegression()).fit(*wine)
+    display = CoefficientDisplay.from_estimator(model, top=4)
+    coef, names = model[-1].coef_, wine[0].columns
+    assert [ax.get_title() for ax in display.ax_] == list(model.classes_)
+    for panel, row in zip(display.ax_, coef, strict=True):
+        largest = np.argsort(-np.abs(row))[:4]
+        widths = [bar.get_width() for bar in panel.patches]
+        np.testing.assert_allclose(widths, row[largest])
+        assert names_in(panel) == list(names[largest])
+        colours = {bar.get_width() > 0: bar.get_facecolor() for bar in panel.patches}
+        assert len(set(colours.values())) == len(colours)
+        assert panel.get_xlim() == display.ax_[0].get_xlim()
+    display.figure_.draw_without_rendering()
+
+
+def test_names_come_from_the_caller_the_pipeline_the_frame_or_numbers(wine):
+    X, y = wine
+    on_frame = SoftmaxRegression().fit(X, y)
+    shown = CoefficientDisplay.from_estimator(on_frame)
+    assert set(names_in(shown.ax_[0])) <= set(X.columns)
+    given = [f"given {i}" for i in range(13)]
+    shown = CoefficientDisplay.from_estimator(on_frame, feature_names=given)
+    assert set(names_in(shown.ax_[0])) <= set(given)
+    nameless = make_pipeline(FunctionTransformer(np.asarray), SoftmaxRegression())
+    shown = CoefficientDisplay.from_estimator(nameless.fit(X, y), top=13)
+    assert set(names_in(shown.ax_[0])) == {f"x{i}" for i in range(13)}
+    search = GridSearchCV(
+        make_pipeline(StandardScaler(), SoftmaxRegression()),
+        {"softmaxregression__C": [0.1, 1]},
+        cv=2,
+    )
+    shown = CoefficientDisplay.from_estimator(search.fit(X, y))
+    assert set(names_in(shown.ax_[0])) <= set(X.columns)
+
+
+def test_words_are_shown_as_they_are():
+    texts = ["cost $5 or $6", "free of_any cost", "a" * 60 + " so long"] * 2
+    model = make_pipeline(CountVectorizer(token_pattern=r"\S+"), SoftmaxRegression())
+    model.fit(texts, ["$a$", "b", "c"] * 2)
+    display = CoefficientDisplay.from_estimator(model, top=20)
+    assert "$5" in names_in(display.ax_[0])
+    assert "a" * 27 + "…" in names_in(display.ax_[2])
+    assert not display.ax_[0].title.get_parse_math()
+    display.figure_.draw_without_rendering()
+
+
+def test_two_classes_have_one_panel_and_zeros_no_bar():
+    X, y = load_breast_cancer(return_X_y=True)
+    model = SoftmaxRegression().fit(np.column_stack([X[:, :3], 0 * X[:, 0]]), y)
+    display = CoefficientDisplay.from_estimator(model)
+    (panel,) = display.ax_
+    assert panel.get_title() == "1 against 0"
+    assert sorted(names_in(panel)) == ["x0", "x1", "x2"]
+    theirs = LogisticRegression(max_iter=10_000).fit(X[:, :3], y)
+    ax = plt.gca()
+    assert CoefficientDisplay.from_estimator(theirs, ax=ax).ax_[0] is ax
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_images_are_the_coefficients_on_one_scale(sparse):
+    model = SoftmaxRegression(C=0.01).fit(*load_digits(return_X_y=True))
+    coef = model.coef_
+    model = model.sparsify() if sparse else model
+    display = CoefficientDisplay.from_estimator(model, image_shape=(8, 8))
+    assert [ax.get_title() for ax in display.ax_] == [str(i) for i in range(10)]
+    largest = np.abs(coef).max()
+    for panel, row in zip(display.ax_, coef, strict=True):
+        (image,) = panel.images
+        np.testing.assert_array_equal(image.get_array(), row.reshape(8, 8))
+        assert image.get_clim() == (-largest, largest)
+    assert display.colorbar_.ax.get_ylabel() == "coefficient"
+    display.figure_.draw_without_rendering()
+
+
+def test_coefficient_display_refuses_what_it_cannot_draw(wine, fits):
+    fit = fits["lbfgs"]
+    draw = CoefficientDisplay.from_estimator
+    with pytest.raises(NotFittedError):
+        draw(SoftmaxRegression())
+    with pytest.raises(TypeError, match=r"coef_ and classes_, got a Hierarchical"):
+        draw(HierarchicalSoftmax().fit(*wine))
+    for shape in [(3, 4), (13,), 13, (13.0, 1), (-13, -1)]:
+        with pytest.raises(ValueError, match=r"height \* width = 13"):
+            draw(fit, image_shape=shape)
+    for top in [0, 2.5, True]:
+        with pytest.raises(ValueError, match="top must be an integer"):
+            draw(fit, top=top)
+    with pytest.raises(ValueError, match=r"13 names, .* got shape \(2,\)"):
+        draw(fit, feature_names=["a", "b"])
+    with pytest.raises(ValueError, match="ax must be 3 axes, .* got 2"):
+        draw(fit, ax=plt.subplots(2)[1])
+    with pytest.raises(ValueError, match="at most 100 classes"):
+        CoefficientDisplay(coef=np.ones((101, 2)), classes=range(101)).plot()
+    with pytest.raises(ValueError, match="classes must be 3 labels"):
+        CoefficientDisplay(coef=np.ones((3, 2)), classes=range(4)).plot()
+
+
+class Balanced(HTMLParser):
+    """Refuses tags that do not close in order."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.text = [], []
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in {"br", "input", "img", "meta"}:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def text_of(estimator):
+    parser = Balanced()
+    parser.feed(estimator._repr_html_())
+    parser.close()
+    assert parser.open == []
+    return "".join(parser.text)
+
+
+def test_html_says_how_the_fit_ended(wine, fits):
+    fit = fits["newton-cg"]
+    gap = fit.optimality_gap_ / fit.objective_
+    said = (
+        f"converged: newton-cg, {fit.n_iter_} iterations, "
+        f"proven relative gap {gap:.1e} <= tol 1.0e-06"
+    )
+    assert status(fit) == said
+    assert said in text_of(fit)
+    assert said in fit._repr_mimebundle_()["text/html"].replace("<b>", "").replace(
+        "</b>", ""
+    ).replace("&lt;", "<")
+    assert fit._repr_html_().count("<polyline") == 1
+    assert "softreg-status" not in SoftmaxRegression()._repr_html_()
+    pipeline = make_pipeline(StandardScaler(), SoftmaxRegression()).fit(*wine)
+    grid = GridSearchCV(pipeline, {"softmaxregression__C": [0.1, 1]}, cv=2).fit(*wine)
+    for around in (pipeline, grid):
+        assert text_of(around).count("converged: newton") == 1
+
+
+def test_html_says_what_an_early_end_means(wine):
+    early = SoftmaxRegression(solver="lbfgs", max_iter=5)
+    with pytest.warns(ConvergenceWarning):
+        early.fit(*wine)
+    gap = early.optimality_gap_ / early.objective_
+    assert status(early).startswith("not converged: lbfgs, 5 iterations, ")
+    assert f"at most {gap:.1e} of itself above its minimum" in status(early)
+    assert "increase max_iter" in text_of(early)
+
+
+def test_html_of_the_other_estimators_says_what_they_know(wine):
+    X, y = wine
+    online = SoftmaxRegression().partial_fit(X, y, classes=np.unique(y))
+    assert status(online).startswith("not proven: minibatch, ")
+    search = SoftmaxRegressionCV([0.1, 1], cv=3).fit(X, y)
+    assert status(search).endswith("6 of 6 fits of the folds proven to tol")
+    search.set_params(refit=False).fit(X, y)
+    assert "of the mean of the folds' coefficients" in status(search)
+    free = SoftmaxRegression(C=np.inf, label_smoothing=0.1).fit(X, y)
+    assert status(free).endswith("no gap is proven without a penalty")
+    tree = HierarchicalSoftmax().fit(X, y)
+    assert status(tree).startswith("converged: 2 nodes, proven relative gap")
+    robust = RobustSoftmaxRegression().fit(X, y)
+    assert status(robust) == f"converged: {robust.n_iter_} rounds"
+    for model in (online, search, free, tree, robust):
+        assert status(model) in text_of(model)

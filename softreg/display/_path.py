@@ -1,8 +1,4 @@
-"""Pictures of fitted estimators, in scikit-learn's display convention.
-
-`XDisplay.from_estimator(...)` draws and returns an object with `ax_`, `figure_` and
-`plot()`. matplotlib is imported only when something is drawn.
-"""
+"""`RegularizationPathDisplay`: scores and coefficients along the values of C."""
 
 from __future__ import annotations
 
@@ -13,8 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from softreg._cross_validation import SoftmaxRegressionCV
 from softreg._search import chosen_index
-
-__all__ = ["RegularizationPathDisplay"]
+from softreg.display._panels import panels
 
 # Lines that can be told apart in one panel.
 MAX_LINES = 60
@@ -98,8 +93,9 @@ class RegularizationPathDisplay:
         ----------
         cv : SoftmaxRegressionCV
             The fitted search.
-        ax : pair of matplotlib Axes, default=None
-            Where to draw scores and coefficients; None makes a figure.
+        ax : axes or pair of axes, default=None
+            Where to draw scores and coefficients; None makes a figure, a single axes is
+            shared by the panels.
 
         Returns
         -------
@@ -145,8 +141,8 @@ class RegularizationPathDisplay:
 
         Parameters
         ----------
-        ax : pair of matplotlib Axes, default=None
-            Where to draw; None makes a figure.
+        ax : axes or pair of axes, default=None
+            Where to draw; None makes a figure, a single axes is shared by the panels.
 
         Returns
         -------
@@ -156,20 +152,9 @@ class RegularizationPathDisplay:
         Raises
         ------
         ValueError
-            For axes that are not two.
+            For another number of axes.
         """
-        import matplotlib.pyplot as plt
-
-        if ax is None:
-            _, ax = plt.subplots(
-                2, 1, sharex=True, figsize=(6.4, 6.4), layout="constrained"
-            )
-        axes = np.ravel(np.asarray(ax, dtype=object))
-        if len(axes) != 2:
-            raise ValueError(
-                f"ax must be two axes, for scores and coefficients, got {len(axes)}. "
-                "Pass those of plt.subplots(2, 1)."
-            )
+        axes = panels(ax, 2, size=(6.4, 3.2), share_x=True)
         self._plot_scores(axes[0])
         self._plot_coefs(axes[1])
         if not axes[0].get_shared_x_axes().joined(axes[0], axes[1]):
@@ -236,9 +221,11 @@ class RegularizationPathDisplay:
             ax.legend(title="class", fontsize="x-small", ncols=2)
         for index, _, style in self._marks():
             ax.axvline(self.Cs[index], color="C3", linestyle=style)
-        # Small ones would be flat beside those without much penalty.
+        # Small ones would be flat beside those without much penalty. At a power of ten
+        # the ticks around 0 keep apart.
         largest = sizes.max() if sizes.max() > 0 else 1.0
-        ax.set_yscale("symlog", linthresh=largest / 100)
+        linear = 10.0 ** np.floor(np.log10(largest / 100))
+        ax.set_yscale("symlog", linthresh=linear)
         what = (
             f"{len(shown)} largest of {lines.shape[1]} coefficients"
             if len(shown) < lines.shape[1]
