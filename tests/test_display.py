@@ -100,7 +100,7 @@ def test_path_display_refuses_what_it_cannot_draw(search):
         RegularizationPathDisplay.from_estimator(SoftmaxRegression())
     with pytest.raises(NotFittedError):
         RegularizationPathDisplay.from_estimator(SoftmaxRegressionCV())
-    with pytest.raises(ValueError, match="ax must be 2 axes, .* got 3"):
+    with pytest.raises(ValueError, match=r"ax must be 2 axes, .* got 3"):
         RegularizationPathDisplay.from_estimator(search, ax=plt.subplots(3)[1])
 
 
@@ -228,7 +228,7 @@ def test_convergence_display_refuses_what_it_cannot_draw(wine, fits):
     online = SoftmaxRegression().partial_fit(*wine, classes=np.unique(wine[1]))
     with pytest.raises(ValueError, match="must have a history_, got 'minibatch'"):
         ConvergenceDisplay.from_estimator(online)
-    with pytest.raises(ValueError, match="ax must be 2 axes, .* got 3"):
+    with pytest.raises(ValueError, match=r"ax must be 2 axes, .* got 3"):
         ConvergenceDisplay.from_estimator(fit, ax=plt.subplots(3)[1])
     with pytest.raises(ValueError, match="not in a grid"):
         ConvergenceDisplay.from_estimator(fit, ax=plt.figure().add_axes((0, 0, 1, 1)))
@@ -335,7 +335,7 @@ def test_coefficient_display_refuses_what_it_cannot_draw(wine, fits):
             draw(fit, top=top)
     with pytest.raises(ValueError, match=r"13 names, .* got shape \(2,\)"):
         draw(fit, feature_names=["a", "b"])
-    with pytest.raises(ValueError, match="ax must be 3 axes, .* got 2"):
+    with pytest.raises(ValueError, match=r"ax must be 3 axes, .* got 2"):
         draw(fit, ax=plt.subplots(2)[1])
     with pytest.raises(ValueError, match="at most 100 classes"):
         CoefficientDisplay(coef=np.ones((101, 2)), classes=range(101)).plot()
@@ -353,6 +353,9 @@ class Balanced(HTMLParser):
     def handle_starttag(self, tag, attrs):
         if tag not in {"br", "input", "img", "meta"}:
             self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        pass
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
@@ -393,9 +396,11 @@ def test_html_says_what_an_early_end_means(wine):
     early = SoftmaxRegression(solver="lbfgs", max_iter=5)
     with pytest.warns(ConvergenceWarning):
         early.fit(*wine)
-    gap = early.optimality_gap_ / early.objective_
+    assert early.optimality_gap_ > early.objective_
     assert status(early).startswith("not converged: lbfgs, 5 iterations, ")
-    assert f"at most {gap:.1e} of itself above its minimum" in status(early)
+    assert "Nothing is proven yet" in status(early)
+    early.optimality_gap_ = 0.02 * early.objective_
+    assert "at most 2.0e-02 of itself above its minimum" in status(early)
     assert "increase max_iter" in text_of(early)
 
 
