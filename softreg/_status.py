@@ -117,10 +117,11 @@ def _folds(estimator: Any, fitted: Mapping[str, Any]) -> str:
 def _meaning(estimator: Any, fitted: Mapping[str, Any]) -> str:
     """Return what it means that the fit ended early, and what to do."""
     relative, most = _relative(fitted), getattr(estimator, "max_iter", None)
-    if np.isfinite(relative):
+    # The minimum is at least 0: a gap above the objective says nothing.
+    if relative < 1:
         means = f"The objective is at most {relative:.1e} of itself above its minimum"
     else:
-        means = "Nothing bounds how far the objective is above its minimum"
+        means = "Nothing is proven yet of how far the objective is above its minimum"
     count = fitted.get("n_iter_")
     out_of_iterations = isinstance(count, int) and most is not None and count >= most
     if out_of_iterations:
@@ -141,8 +142,8 @@ def _curve(history: Mapping[str, np.ndarray]) -> str:
     points = " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(across, down, strict=True))
     what = f"proven gap from {gap[0]:.1e} to {gap[-1]:.1e}, on a logarithmic scale"
     return (
-        f' <svg width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}" '
-        f'role="img" style="vertical-align: middle"><title>{what}</title>'
+        f'<svg width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}" '
+        f'role="img" style="display: block; margin-top: 0.3em"><title>{what}</title>'
         f'<polyline points="{points}" fill="none" stroke="currentColor" '
         'stroke-width="1.5"/></svg>'
     )

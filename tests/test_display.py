@@ -396,9 +396,11 @@ def test_html_says_what_an_early_end_means(wine):
     early = SoftmaxRegression(solver="lbfgs", max_iter=5)
     with pytest.warns(ConvergenceWarning):
         early.fit(*wine)
-    gap = early.optimality_gap_ / early.objective_
+    assert early.optimality_gap_ > early.objective_
     assert status(early).startswith("not converged: lbfgs, 5 iterations, ")
-    assert f"at most {gap:.1e} of itself above its minimum" in status(early)
+    assert "Nothing is proven yet" in status(early)
+    early.optimality_gap_ = 0.02 * early.objective_
+    assert "at most 2.0e-02 of itself above its minimum" in status(early)
     assert "increase max_iter" in text_of(early)
 
 
