@@ -125,6 +125,7 @@ def test_sums_among_workers_survive(both, monkeypatch, reference):
     assert_optimum(model, reference)
 
 
+@pytest.mark.slow
 def test_what_a_worker_kept_is_made_again(both, monkeypatch, reference):
     forgotten, products = [], []
     run = softreg._sharded.Shards.run

@@ -94,6 +94,7 @@ def test_the_path_on_a_device(gpu):
     np.testing.assert_allclose(other.coefs, path.coefs, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "params",
     [
