@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn import get_config
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import check_cv
 from sklearn.utils.metadata_routing import (
@@ -37,16 +38,22 @@ from softreg._parameters import (
 from softreg._path import decays_of
 from softreg._prediction import LinearSoftmaxMixin
 from softreg._problem import row_space_pays
+from softreg._progress import progress
 from softreg._rows import in_memory
 from softreg._search import Routed, Search, chosen_index, judge_of
-from softreg._softmax import SoftmaxRegression, attributes_of, print_progress
+from softreg._softmax import SoftmaxRegression, attributes_of, become, so_far
 from softreg._solve import evaluated, solve
 from softreg._status import StatusMixin
 from softreg._targets import SoftTargets
+from softreg._watching import Task, fit_task
 
 
 class SoftmaxRegressionCV(
-    StatusMixin, LinearSoftmaxMixin, ClassifierMixin, BaseEstimator
+    StatusMixin,
+    CallbackSupportMixin,
+    LinearSoftmaxMixin,
+    ClassifierMixin,
+    BaseEstimator,
 ):
     """Softmax regression with C chosen by cross-validation.
 
@@ -246,6 +253,7 @@ class SoftmaxRegressionCV(
         self.random_state = random_state
         self.verbose = verbose
 
+    @with_callbacks
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, **params: Any
     ) -> SoftmaxRegressionCV:
@@ -279,6 +287,7 @@ class SoftmaxRegressionCV(
         ConvergenceWarning
             Once, where fits stop before `tol`.
         """
+        task = fit_task(self, X, y, sample_weight)
         values = grid_of(self.Cs)
         self._check_choices()
         X, y, sample_weight = on_host(X), in_memory(y), in_memory(sample_weight)
@@ -294,13 +303,12 @@ class SoftmaxRegressionCV(
         search = Search(estimator, data, values, len(splits), self.refit)
         starts = self._last_paths(data, len(splits), values)
         for batch in batches:
-            search.run(batch, judge, starts)
+            search.run(batch, judge, starts, task)
         chosen = chosen_index(values, search.scores, self.selection)
-        attributes = self._final(search, chosen)
-        search.stopped.warn(stacklevel=3)
-        self.__dict__.update(attributes | search.attributes(chosen))
-        if data.feature_names_in is None:
-            self.__dict__.pop("feature_names_in_", None)
+        fitted = self._final(search, chosen, task) | search.attributes(chosen)
+        become(self, fitted)
+        task.ended(lambda: fitted)
+        search.stopped.warn(stacklevel=4)  # over that of scikit-learn's decorator
         return self
 
     def _check_choices(self) -> None:
@@ -367,30 +375,36 @@ class SoftmaxRegressionCV(
             return None
         return last[..., :n_columns].astype(np.float64)
 
-    def _final(self, search: Search, chosen: int) -> dict[str, Any]:
+    def _final(self, search: Search, chosen: int, task: Task) -> dict[str, Any]:
         """Return the attributes of the fit of all rows."""
         data, estimator = search.data, search.estimator
         decay = 1 / (float(search.values[chosen]) * float(data.weight.sum()))
         mean, l2 = search.mean_coef(chosen), np.array([decay])
         if not self.refit:
-            search.check_classes()
+            search.check_classes(chosen)
             solution = evaluated(data.problem, l2, mean, data.dtype)
             done = np.array([search.converged[:, chosen].all()])
             solution = solution._replace(converged=done, solver=search.solver)
             return attributes_of(data, solution, decay)
-        solution = solve(
-            data.problem,
-            l2,
-            solver_of(estimator),
-            tol=self.tol,
-            max_iter=self.max_iter,
-            # Of more columns than rows a fresh start finds those that the rows span.
-            coef=None if row_space_pays(data.X) else mean,
-            dtype=data.dtype,
-            watch=[print_progress] if self.verbose else [],
-        )
+        known = search.attributes(chosen)
+        refit = task.subtask("refit", None)
+        halting = refit.watchers(lambda rows, coef: so_far(data, rows, coef) | known)
+        with progress(self) as watch:
+            solution = solve(
+                data.problem,
+                l2,
+                solver_of(estimator),
+                tol=self.tol,
+                max_iter=self.max_iter,
+                # Of more columns than rows a fresh start finds those the rows span.
+                coef=None if row_space_pays(data.X) else mean,
+                dtype=data.dtype,
+                watch=[*watch, *halting],
+            )
         search.stopped.note(data, solution, [decay], ["the fit of all rows"])
-        return attributes_of(data, solution, decay)
+        fitted = attributes_of(data, solution, decay)
+        refit.ended(lambda: fitted | known)
+        return fitted
 
     def score(
         self, X: Any, y: Any, sample_weight: Any = None, **score_params: Any

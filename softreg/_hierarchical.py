@@ -6,11 +6,13 @@ import copy
 import math
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state, get_tags
 from sklearn.utils.extmath import safe_sparse_dot
@@ -31,6 +33,7 @@ from softreg._scores import map_rows
 from softreg._softmax import SoftmaxRegression
 from softreg._sources import RowSource
 from softreg._status import StatusMixin
+from softreg._watching import Task, fit_task
 
 KINDS = ("cluster", "huffman", "balanced")
 # Entries of X that are cast at a time.
@@ -39,7 +42,9 @@ PIECE_ENTRIES = 1 << 21
 SUMMARY = ("objective_", "optimality_gap_", "converged_")
 
 
-class HierarchicalSoftmax(StatusMixin, ClassifierMixin, BaseEstimator):
+class HierarchicalSoftmax(
+    StatusMixin, CallbackSupportMixin, ClassifierMixin, BaseEstimator
+):
     """Softmax over a tree of classes: many classes at the price of few.
 
     At each inner node v of the tree a classifier chooses among the children, and
@@ -105,6 +110,9 @@ class HierarchicalSoftmax(StatusMixin, ClassifierMixin, BaseEstimator):
     A row costs its path: the sum of the arities on it, in place of the number of
     classes. Sparse losses have nodes with probabilities of exactly 0.
 
+    To callbacks each node is a task; a tree needs all of them, so that one that asks to
+    stop there is not heeded. Set on `estimator`, it stops the fit of a node.
+
     References
     ----------
     Morin & Bengio, "Hierarchical probabilistic neural network language model",
@@ -150,6 +158,7 @@ class HierarchicalSoftmax(StatusMixin, ClassifierMixin, BaseEstimator):
     def _template(self) -> Any:
         return SoftmaxRegression() if self.estimator is None else self.estimator
 
+    @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> HierarchicalSoftmax:
         """Make the tree, and fit the classifier of each node.
 
@@ -178,6 +187,7 @@ class HierarchicalSoftmax(StatusMixin, ClassifierMixin, BaseEstimator):
         ConvergenceWarning
             Once, where the classifiers of some nodes warn of it.
         """
+        task = fit_task(self, X, y, sample_weight)
         template = self._template()
         _check_parameters(self, template, sample_weight)
         scratch = copy.copy(self)
@@ -187,17 +197,19 @@ class HierarchicalSoftmax(StatusMixin, ClassifierMixin, BaseEstimator):
         joins = _joins(self.tree, self.arity, data)
         tree = trees.planted(joins, len(data.classes))
         seeds = check_random_state(self.random_state)
+        # Made before nodes are sent to workers, as scikit-learn's searches do.
+        tasks = [task.part("node") for _ in tree.nodes]
         fits = Parallel(n_jobs=self.n_jobs)(
-            delayed(_fitted)(_classifier(template, data, part, seeds), part)
-            for part in _parts(tree, data)
+            delayed(_fitted)(_classifier(template, data, part, seeds), part, own)
+            for part, own in zip(_parts(tree, data), tasks, strict=True)
         )
         fitted = {k: v for k, v in vars(scratch).items() if k not in SUMMARY}
         fitted |= _summary(fits, data)
         fitted["classes_"] = data.classes
         fitted["node_estimators_"] = [fit.estimator for fit in fits]
         fitted["_tree"] = tree
-        self.__dict__.clear()
-        self.__dict__.update(fitted)
+        self.__dict__ = fitted
+        task.ended(lambda: fitted)
         _tell(fits)
         return self
 
@@ -457,12 +469,13 @@ def _classifier(
     return estimator.set_params(**changed)
 
 
-def _fitted(estimator: Any, part: Part) -> Fit:
+def _fitted(estimator: Any, part: Part, task: Task | None) -> Fit:
     """Fit the classifier of a node; what it warns of is told once, of all nodes."""
     weight = {} if part.weight is None else {"sample_weight": part.weight}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
-        estimator.fit(part.X, part.child, **weight)
+        with task.around(estimator, part.X, part.child) if task else nullcontext():
+            estimator.fit(part.X, part.child, **weight)
     unfinished = []
     for warning in caught:
         if issubclass(warning.category, ConvergenceWarning):
@@ -496,5 +509,5 @@ def _tell(fits: list[Fit]) -> None:
             f"{len(warned)} of {len(fits)} nodes did not converge; the first says: "
             f"{warned[0][0]}",
             ConvergenceWarning,
-            stacklevel=3,
+            stacklevel=4,  # over that of scikit-learn's decorator
         )

@@ -5,10 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.exceptions import ConvergenceWarning
 
 from softreg._angular import AngularObjective
@@ -18,12 +20,20 @@ from softreg._losses import Loss, Softmax
 from softreg._parameters import INF, Range, refusal
 from softreg._prediction import LinearSoftmaxMixin
 from softreg._problem import Problem
-from softreg._softmax import SoftmaxRegression, attributes_of, print_progress
+from softreg._progress import progress
+from softreg._softmax import (
+    SoftmaxRegression,
+    attributes_of,
+    become,
+    linear_attributes,
+    so_far,
+)
 from softreg._solve import Solution, solve
 from softreg._status import StatusMixin
 from softreg._targets import HardTargets
+from softreg._watching import fit_task
 from softreg.solvers import LBFGS
-from softreg.solvers._loop import Result, Stop, Watcher
+from softreg.solvers._loop import Halted, Record, Result, Stop, Watcher
 
 # mu falls from the first by this factor until mu_min.
 FIRST_MU = 100.0
@@ -44,7 +54,11 @@ RANGES = {
 
 
 class LargeMarginSoftmaxRegression(
-    StatusMixin, LinearSoftmaxMixin, ClassifierMixin, BaseEstimator
+    StatusMixin,
+    CallbackSupportMixin,
+    LinearSoftmaxMixin,
+    ClassifierMixin,
+    BaseEstimator,
 ):
     """Softmax regression with the angular margin of L-Softmax.
 
@@ -139,6 +153,7 @@ class LargeMarginSoftmaxRegression(
         self.n_jobs = n_jobs
         self.verbose = verbose
 
+    @with_callbacks
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None
     ) -> LargeMarginSoftmaxRegression:
@@ -170,6 +185,7 @@ class LargeMarginSoftmaxRegression(
         UserWarning
             Where the coefficients shrink to nearly nothing.
         """
+        task = fit_task(self, X, y, sample_weight)
         for name, allowed in RANGES.items():
             value = getattr(self, name)
             if not allowed.holds(value):
@@ -182,12 +198,21 @@ class LargeMarginSoftmaxRegression(
                 "y must be labels (n,), got soft targets. The margin is that of the "
                 "true class; use SoftmaxRegression for soft targets."
             )
-        start = _softmax_fit(self, data)
-        solution = start if self.m == 1 else _annealed(self, data, start)
-        self.__dict__.update(attributes_of(data, solution, data.weight_decay))
-        if data.feature_names_in is None:
-            self.__dict__.pop("feature_names_in_", None)
-        _warn(self, start, solution)
+
+        def unfolded(rows: list[Record], coef: Array) -> dict[str, Any]:
+            whole = _with_all_rows(data, coef[None, ...])[0, ...]
+            return so_far(data, rows, whole) | linear_attributes(data, whole)
+
+        with progress(self) as watch:
+            watch = [*watch, *task.watchers(unfolded)]
+            start = solution = _softmax_fit(self, data, watch)
+            if self.m > 1 and start.reason[0] != "halted":
+                solution = _annealed(self, data, start, watch)
+        fitted = attributes_of(data, solution, data.weight_decay)
+        become(self, fitted)
+        task.ended(lambda: fitted)
+        if solution.reason[0] != "halted":
+            _warn(self, start, solution)
         return self
 
     @property
@@ -208,7 +233,9 @@ def _softmax_part(model: LargeMarginSoftmaxRegression) -> SoftmaxRegression:
     return SoftmaxRegression(**{name: getattr(model, name) for name in shared})
 
 
-def _softmax_fit(model: LargeMarginSoftmaxRegression, data: Ingested) -> Solution:
+def _softmax_fit(
+    model: LargeMarginSoftmaxRegression, data: Ingested, watch: Sequence[Watcher]
+) -> Solution:
     """Return the softmax fit, with a row for each class."""
     solution = solve(
         data.problem,
@@ -217,33 +244,63 @@ def _softmax_fit(model: LargeMarginSoftmaxRegression, data: Ingested) -> Solutio
         tol=model.tol,
         max_iter=model.max_iter,
         dtype=data.dtype,
-        watch=[print_progress] if model.verbose else [],
+        watch=watch,
     )
-    unfolded = data.problem.parametrisation.unfold(solution.coef)
-    return solution._replace(coef=unfolded)
+    return solution._replace(coef=_with_all_rows(data, solution.coef))
+
+
+def _with_all_rows(data: Ingested, coef: Array) -> Array:
+    """Return coefficients (B, k, P) with a row for each of two classes, too."""
+    form = data.problem.parametrisation
+    return form.unfold(coef) if coef.shape[1] == form.n_rows else coef
 
 
 def _annealed(
-    model: LargeMarginSoftmaxRegression, data: Ingested, start: Solution
+    model: LargeMarginSoftmaxRegression,
+    data: Ingested,
+    start: Solution,
+    watch: Sequence[Watcher],
 ) -> Solution:
     """Return the fit at mu_min, by way of larger mu."""
     problem = _unfolded(data.problem)
     # One row with lambda is two rows with 2 lambda.
     decay = data.weight_decay * (2 if len(data.classes) == 2 else 1)
-    watch = [print_progress] if model.verbose else []
     coef, n_iter = start.coef, int(start.n_iter[0])
     with problem.engine, np.errstate(over="ignore", invalid="ignore"):
         objective = problem.objective(np.array([decay]))
         zero = objective.slopes(objective.evaluate(np.zeros_like(coef)))
         stop = Stop(model.tol, model.max_iter, zero)
         angular = AngularObjective.of(objective, model.m, FIRST_MU)
-        for mu in _schedule(model.mu_min):
-            angular = replace(angular, mu=mu)
-            result = _descended(angular, coef, start.coef, stop, watch)
-            coef = result.coef
-            n_iter += int(result.n_iter[0])
+        try:
+            for mu in _schedule(model.mu_min):
+                angular = replace(angular, mu=mu)
+                result = _descended(angular, coef, start.coef, stop, watch)
+                coef = result.coef
+                n_iter += int(result.n_iter[0])
+        except Halted as halted:
+            result, n_iter = _halted(angular, halted)
         result = _rounded(angular, result, data.dtype)
     return _solution(result, n_iter)
+
+
+def _halted(objective: AngularObjective, halted: Halted) -> tuple[Result, int]:
+    """Return what a callback ended, and the iterations of all fits till then."""
+    rows = halted.rows
+    n_iter = sum(b.iteration not in (0, a.iteration) for a, b in pairwise(rows))
+    last = max(index for index, row in enumerate(rows) if row.iteration == 0)
+    point, unknown = objective.evaluate(halted.coef[None, ...]), np.array([np.inf])
+    result = Result(
+        coef=point.coef,
+        value=to_numpy(point.value),
+        gap=to_numpy(point.gap),
+        reached=unknown,
+        n_iter=np.array([n_iter]),
+        converged=np.array([False]),
+        reason=["halted"],
+        history=[rows[last:]],
+        held_out=np.full((1, 2), np.nan),
+    )
+    return result, n_iter
 
 
 def _unfolded(problem: Problem) -> Problem:
@@ -360,7 +417,7 @@ def _warn(
             "StandardScaler (angles of raw columns are those of the largest), or "
             "increase max_iter or tol.",
             ConvergenceWarning,
-            stacklevel=3,
+            stacklevel=4,  # over that of scikit-learn's decorator
         )
     size = np.linalg.norm(to_numpy(solution.coef))
     before = np.linalg.norm(to_numpy(start.coef))
@@ -370,5 +427,5 @@ def _warn(
             "of the softmax fit: the classes do not lie apart in angle. Increase "
             "mu_min, or use SoftmaxRegression(margin=...).",
             UserWarning,
-            stacklevel=3,
+            stacklevel=4,
         )

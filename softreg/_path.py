@@ -12,12 +12,12 @@ from sklearn.exceptions import ConvergenceWarning
 from softreg._arrays import Array, namespace
 from softreg._data import Ingested, ingest
 from softreg._parameters import grid_of, solver_of
+from softreg._progress import progress
 from softreg._softmax import (
     SoftmaxRegression,
     attributes_of,
     explanation,
     linear_attributes,
-    print_progress,
 )
 from softreg._solve import Solution, solve_path
 
@@ -115,18 +115,19 @@ def softmax_path(
     decays = decays_of(values, data.weight.sum())
     fits: list[Any] = [None] * len(values)
     stopped = Stopped(estimator, len(values))
-    path = solve_path(
-        data.problem,
-        [decays[[index]] for index in order],
-        solver_of(estimator),
-        tol=estimator.tol,
-        max_iter=estimator.max_iter,
-        dtype=data.dtype,
-        watch=[print_progress] if estimator.verbose else [],
-    )
-    for index, solution in zip(order, path, strict=True):
-        fits[index] = solution
-        stopped.note(data, solution, [float(decays[index])], [f"C={values[index]:g}"])
+    with progress(estimator) as watch:
+        path = solve_path(
+            data.problem,
+            [decays[[index]] for index in order],
+            solver_of(estimator),
+            tol=estimator.tol,
+            max_iter=estimator.max_iter,
+            dtype=data.dtype,
+            watch=watch,
+        )
+        for index, solution in zip(order, path, strict=True):
+            fits[index], decay = solution, float(decays[index])
+            stopped.note(data, solution, [decay], [f"C={values[index]:g}"])
     stopped.warn(stacklevel=3)
     linear = [linear_attributes(data, fit.coef[0, ...]) for fit in fits]
     xp = namespace(linear[0]["coef_"])
@@ -169,7 +170,7 @@ class Stopped:
         """Take note of the fits of a batch that stopped early."""
         for member, (decay, name) in enumerate(zip(decays, names, strict=True)):
             reached = float(np.nan_to_num(solution.reached[member], nan=np.inf))
-            if solution.converged[member]:
+            if solution.converged[member] or solution.reason[member] == "halted":
                 continue
             self._count += 1
             if reached > self._worst:

@@ -8,23 +8,30 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.exceptions import ConvergenceWarning
 
-from softreg._arrays import like, namespace, to_numpy
+from softreg._arrays import Array, like, namespace, to_numpy
 from softreg._data import Ingested, ingest
 from softreg._losses import Loss, loss_of
 from softreg._parameters import INF, Range, refusal, solver_of
 from softreg._prediction import LinearSoftmaxMixin
+from softreg._progress import progress
 from softreg._softmax import (
     SoftmaxRegression,
     attributes_of,
+    become,
     explanation,
-    print_progress,
+    so_far,
 )
 from softreg._solve import Solution, solve
 from softreg._status import StatusMixin
+from softreg._watching import Task, fit_task
+from softreg.solvers._loop import Record, Watcher
 
 LEAST_TRUST = 1e-30
+# Attributes that are those of the last fit.
+SHARED = {"classes_", "coef_", "intercept_", "n_features_in_", "feature_names_in_"}
 
 
 class Transform(Protocol):
@@ -66,7 +73,11 @@ class Symmetric(NamedTuple):
 
 
 class RobustSoftmaxRegression(
-    StatusMixin, LinearSoftmaxMixin, ClassifierMixin, BaseEstimator
+    StatusMixin,
+    CallbackSupportMixin,
+    LinearSoftmaxMixin,
+    ClassifierMixin,
+    BaseEstimator,
 ):
     """Softmax regression for labels of which some are wrong.
 
@@ -146,6 +157,7 @@ class RobustSoftmaxRegression(
         self.max_rounds = max_rounds
         self.tol = tol
 
+    @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> RobustSoftmaxRegression:
         """Fit the plain model, then reweigh and fit until nothing is gained.
 
@@ -173,29 +185,23 @@ class RobustSoftmaxRegression(
         ConvergenceWarning
             Once, where `max_rounds` end before `tol`.
         """
+        task = fit_task(self, X, y, sample_weight)
         transform = _transform(self)
         estimator = _inner(self.estimator)
         data = ingest(estimator, X, y, sample_weight, owner=self, in_parts=False)
-        rounds = _Rounds(estimator, data, transform)
-        while not rounds.converged and len(rounds.history) <= self.max_rounds:
+        rounds = _Rounds(estimator, data, transform, task)
+        while not rounds.ended and len(rounds.history) <= self.max_rounds:
             rounds.next(self.tol)
-        estimator.__dict__.update(attributes_of(data, rounds.solution, rounds.l2))
-        shared = ["classes_", "coef_", "intercept_", "n_features_in_"]
-        self.__dict__.pop("feature_names_in_", None)
-        if data.feature_names_in is not None:
-            shared.append("feature_names_in_")
-        self.__dict__.update({name: getattr(estimator, name) for name in shared})
-        self.estimator_ = estimator
-        self.row_weights_ = rounds.trust / transform.slope(np.zeros(1))
-        self.objective_history_ = np.array(rounds.history)
-        self.objective_ = rounds.history[-1]
-        self.n_iter_ = len(rounds.history) - 1
-        self.converged_ = rounds.converged and estimator.converged_
+        fitted = rounds.attributes()
+        become(self, fitted)
+        task.ended(lambda: fitted)
         self._tell(rounds)
         return self
 
     def _tell(self, rounds: _Rounds) -> None:
         """Warn once of rounds that did not end, or of a last fit that did not."""
+        if rounds.halted:
+            return
         said = f"RobustSoftmaxRegression stopped after {self.n_iter_} rounds"
         if not rounds.converged:
             said += (
@@ -207,7 +213,8 @@ class RobustSoftmaxRegression(
             inner = explanation(self.estimator_, reason, float(reached))
             said += f", but the last fit did not converge: {inner}"
         if not self.converged_:
-            warnings.warn(said, ConvergenceWarning, stacklevel=3)
+            # Over `fit`, and over that of scikit-learn's decorator.
+            warnings.warn(said, ConvergenceWarning, stacklevel=4)
 
     @property
     def _loss(self) -> Loss:
@@ -222,23 +229,33 @@ class _Rounds:
     """Majorise, minimise: the state between rounds."""
 
     def __init__(
-        self, estimator: SoftmaxRegression, data: Ingested, transform: Transform
+        self,
+        estimator: SoftmaxRegression,
+        data: Ingested,
+        transform: Transform,
+        task: Task,
     ) -> None:
         self.estimator, self.data, self.transform = estimator, data, transform
-        self.converged = False
+        self.converged = self.halted = False
         self.trust = np.ones(data.problem.X.shape[0])
         self.l2 = data.weight_decay
-        self.solution = self._solve(self.trust, None)
         self.history: list[float] = []
-        self._losses = self._take_note(self.solution)
+        self.solution: Solution
+        self._losses: np.ndarray
+        self._task = task
+        self._fit(self.trust, None)
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is nothing to gain by another round, or a callback stopped."""
+        return self.converged or self.halted
 
     def next(self, tol: float) -> None:
         """Fit at the weights of the tangent; keep the fit if it is no worse."""
         before = self.trust, self.l2, self.solution, self._losses
         # No row, and so no class, may lose its weight to underflow.
         trust = np.maximum(self.transform.slope(self._losses), LEAST_TRUST)
-        self.solution = self._solve(trust, self.solution.coef)
-        self._losses = self._take_note(self.solution)
+        self._fit(trust, self.solution.coef)
         last, new = self.history[-2:]
         self.converged = last - new <= tol * last
         # Rounding may lift the objective by its last digits.
@@ -246,7 +263,36 @@ class _Rounds:
             self.trust, self.l2, self.solution, self._losses = before
             self.history.pop()
 
-    def _solve(self, trust: np.ndarray, coef: Any) -> Solution:
+    def attributes(self) -> dict[str, Any]:
+        """Return the fitted attributes of the rounds so far."""
+        fitted = self._of(attributes_of(self.data, self.solution, self.l2))
+        return fitted | {
+            "row_weights_": self.trust / self.transform.slope(np.zeros(1)),
+            "objective_history_": np.array(self.history),
+            "objective_": self.history[-1],
+            "n_iter_": len(self.history) - 1,
+            "converged_": self.converged and fitted["estimator_"].converged_,
+        }
+
+    def _of(self, fitted: dict[str, Any]) -> dict[str, Any]:
+        """Return the attributes that are of one fit, from those of its estimator."""
+        estimator = clone(self.estimator)
+        become(estimator, fitted)
+        shared = {name: fitted[name] for name in SHARED & set(fitted)}
+        return shared | {"estimator_": estimator, "converged_": False}
+
+    def _fit(self, trust: np.ndarray, coef: Any) -> None:
+        """Fit at some trust, and take note of it: a task that callbacks may end."""
+        task = self._task.subtask("round", None)
+        self.solution = self._solve(trust, coef, task.watchers(self._so_far))
+        self._losses = self._take_note(self.solution)
+        self.halted = task.ended(self.attributes)
+
+    def _so_far(self, rows: list[Record], coef: Array) -> dict[str, Any]:
+        """Return the fitted attributes as if the fit had ended within a round."""
+        return self._of(so_far(self.data, rows, coef))
+
+    def _solve(self, trust: np.ndarray, coef: Any, watchers: list[Watcher]) -> Solution:
         """Fit with rows weighed by trust, the penalty as it was for all of them."""
         problem = self.data.problem
         with problem.engine:
@@ -254,16 +300,17 @@ class _Rounds:
             left = float(namespace(weight).sum(weight))
             weight /= left
         self.trust, self.l2 = trust, float(self.data.weight_decay / left)
-        return solve(
-            replace(problem, weight=weight),
-            np.array([self.l2]),
-            solver_of(self.estimator),
-            tol=self.estimator.tol,
-            max_iter=self.estimator.max_iter,
-            coef=coef,
-            dtype=self.data.dtype,
-            watch=[print_progress] if self.estimator.verbose else [],
-        )
+        with progress(self.estimator) as watch:
+            return solve(
+                replace(problem, weight=weight),
+                np.array([self.l2]),
+                solver_of(self.estimator),
+                tol=self.estimator.tol,
+                max_iter=self.estimator.max_iter,
+                coef=coef,
+                dtype=self.data.dtype,
+                watch=[*watch, *watchers],
+            )
 
     def _take_note(self, solution: Solution) -> np.ndarray:
         """Append the objective, and return the loss of each row."""

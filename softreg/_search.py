@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,9 +18,11 @@ from softreg._labels import row_weights
 from softreg._losses import TopK, clipped
 from softreg._parameters import is_real, solver_of
 from softreg._path import Stopped, decays_of
+from softreg._progress import is_shown
 from softreg._softmax import SoftmaxRegression, attributes_of, linear_attributes
 from softreg._solve import Solution, solve_path
 from softreg._sources import RowSource
+from softreg._watching import Task
 
 # Scores that every evaluation sums: their column of `Solution.held_out`.
 SUMMED = {None: 0, "accuracy": 0, "neg_log_loss": 1}
@@ -137,16 +141,22 @@ class Search:
         self.objectives, self.gaps = np.full(shape, np.nan), np.full(shape, np.nan)
         self.n_iter, self.converged = np.zeros(shape, int), np.zeros(shape, bool)
         k = data.problem.shape[0]
-        self.coefs = np.zeros((*shape, k, data.n_features_in + 1), dtype=data.dtype)
+        coefs = (*shape, k, data.n_features_in + 1)
+        self.coefs = np.full(coefs, np.nan, dtype=data.dtype)
         self.solver = ""
         self.stopped = Stopped(estimator, n_folds * len(values) + refit)
 
-    def run(self, batch: Batch, judge: Judge, starts: np.ndarray | None) -> None:
+    def run(
+        self, batch: Batch, judge: Judge, starts: np.ndarray | None, task: Task
+    ) -> None:
         """Fit a batch of folds at every C, and score what they leave out.
 
-        `starts` (folds, Cs, k, P) are points to start from where they are better.
+        `starts` (folds, Cs, k, P) are points to start from where they are better. Each
+        C is a part of the task; a callback that stops there leaves out weaker
+        penalties.
         """
         estimator, order = self.estimator, np.argsort(self.values, kind="stable")
+        folds = task.subtask("folds", len(order))
         decays = [decays_of(self.values[index], batch.total) for index in order]
         path = solve_path(
             batch.problem,
@@ -161,11 +171,21 @@ class Search:
                 else [starts[batch.folds, index] for index in order]
             ),
         )
-        for index, solution in zip(order.tolist(), path, strict=True):
+        for index in order.tolist():
+            own = folds.subtask(f"C={self.values[index]:g}")
+            solution = next(path)
             self._take(batch, index, solution)
             self._score(batch, index, solution, judge)
-            if estimator.verbose:
+            if is_shown(estimator):
                 self._print(batch.folds, index)
+            if own.ended(partial(self._so_far, index)):
+                break
+        folds.ended()
+
+    def _so_far(self, index: int) -> dict[str, Any]:
+        """Return the fitted attributes as if the search had ended here."""
+        attributes = copy.deepcopy(self.attributes(index))
+        return attributes | linear_attributes(self.data, self.mean_coef(index)[0])
 
     def _take(self, batch: Batch, index: int, solution: Solution) -> None:
         """Keep the fits of a batch at one C."""
@@ -232,9 +252,9 @@ class Search:
             flush=True,
         )
 
-    def check_classes(self) -> None:
+    def check_classes(self, index: int) -> None:
         """Raise where a class is in the training rows of no fold."""
-        missing = ~np.isfinite(self.coefs[:, 0, :, -1]).any(axis=0)
+        missing = ~np.isfinite(self.coefs[:, index, :, -1]).any(axis=0)
         if missing.any():
             raise ValueError(
                 "refit=False needs every class in the training rows of some fold, got "
@@ -268,6 +288,7 @@ class Search:
 def chosen_index(values: np.ndarray, scores: np.ndarray, selection: str) -> int:
     """Return which C is chosen: the strongest penalty of those that are good enough."""
     mean = scores.mean(axis=0)
+    mean = np.where(np.isnan(mean), -np.inf, mean)  # a callback left it out
     enough = mean.max() - EQUAL * abs(mean.max())
     if selection == "1se":
         best = _strongest(values, mean >= enough)

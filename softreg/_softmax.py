@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,12 +28,13 @@ from softreg._losses import Loss, loss_of
 from softreg._online import OnlineState, absorbed, seen_of
 from softreg._parameters import check_streams, solver_of
 from softreg._prediction import LinearSoftmaxMixin
+from softreg._progress import progress
 from softreg._rows import check_same_place
 from softreg._solve import Solution, solve
 from softreg._status import StatusMixin
-from softreg._watching import CallbackWatcher
+from softreg._watching import fit_task
 from softreg.solvers import MiniBatch
-from softreg.solvers._loop import Record, Watcher
+from softreg.solvers._loop import Record
 
 HISTORY = (
     "objective",
@@ -267,28 +267,27 @@ class SoftmaxRegression(
         ConvergenceWarning
             Once, where the fit stops before `tol`.
         """
-        context = self._init_callback_context(max_subtasks=None)
-        told = {"X": X, "y": y, "metadata": {"sample_weight": sample_weight}}
-        context.call_on_fit_task_begin(estimator=self, **told)
+        task = fit_task(self, X, y, sample_weight)
         data = ingest(self, X, y, sample_weight)
-        watch: list[Watcher] = [print_progress] if self.verbose else []
-        if hasattr(self, "_skl_callbacks"):
-            watch.append(CallbackWatcher(self, context, told, partial(_so_far, data)))
-        solution = solve(
-            data.problem,
-            np.array([data.weight_decay]),
-            solver_of(self),
-            tol=self.tol,
-            max_iter=self.max_iter,
-            coef=_warm_coef(self, data) if self.warm_start else None,
-            dtype=data.dtype,
-            watch=watch,
-        )
+
+        def known(rows: list[Record], coef: Array) -> dict[str, Any]:
+            return so_far(data, rows, coef) | {"_seen": seen_of(data)}
+
+        with progress(self) as watch:
+            solution = solve(
+                data.problem,
+                np.array([data.weight_decay]),
+                solver_of(self),
+                tol=self.tol,
+                max_iter=self.max_iter,
+                coef=_warm_coef(self, data) if self.warm_start else None,
+                dtype=data.dtype,
+                watch=[*watch, *task.watchers(known)],
+            )
         fitted = attributes_of(data, solution, data.weight_decay)
-        self._become(fitted | {"_seen": seen_of(data)})
-        context.call_on_fit_task_end(
-            estimator=self, **told, reconstruction_attributes=lambda: fitted
-        )
+        fitted["_seen"] = seen_of(data)
+        become(self, fitted)
+        task.ended(lambda: fitted)
         if solution.reason[0] == "halted":
             return self
         if not self.converged_:
@@ -383,14 +382,8 @@ class SoftmaxRegression(
             "solver_": MiniBatch.name,
             "_online": state,
         }
-        self._become(fitted)
+        become(self, fitted)
         return self
-
-    def _become(self, fitted: dict[str, Any]) -> None:
-        """Set all fitted attributes at once; none of an earlier fit stays behind."""
-        self.__dict__.update(fitted)
-        for name in OPTIONAL - set(fitted):
-            self.__dict__.pop(name, None)
 
     def __sklearn_tags__(self) -> Any:
         """Return scikit-learn's tags: arrays of any library are computed with in it."""
@@ -405,6 +398,12 @@ class SoftmaxRegression(
     @property
     def _temperature(self) -> float:
         return self.temperature
+
+
+def become(estimator: Any, fitted: dict[str, Any]) -> None:
+    """Set all fitted attributes in one assignment; none of an earlier fit stays."""
+    kept = {n: v for n, v in vars(estimator).items() if n not in OPTIONAL}
+    estimator.__dict__ = kept | fitted
 
 
 def attributes_of(
@@ -427,8 +426,8 @@ def columns_of(rows: Sequence[Record]) -> dict[str, np.ndarray]:
     return {name: np.array([getattr(row, name) for row in rows]) for name in HISTORY}
 
 
-def _so_far(data: Ingested, rows: Sequence[Record], coef: Array) -> dict[str, Any]:
-    """Return the fitted attributes as if the fit had ended at these coefficients."""
+def so_far(data: Ingested, rows: Sequence[Record], coef: Array) -> dict[str, Any]:
+    """Return the fitted attributes as if the fit had ended at coefficients (k, P)."""
     last = rows[-1]
     if coef.shape[0] > 1:
         coef = coef - namespace(coef).mean(coef, axis=0)
@@ -439,7 +438,6 @@ def _so_far(data: Ingested, rows: Sequence[Record], coef: Array) -> dict[str, An
         "converged_": False,
         "weight_decay_": data.weight_decay,
         "history_": columns_of(rows),
-        "_seen": seen_of(data),
     }
 
 
@@ -515,16 +513,6 @@ def _warm_coef(estimator: SoftmaxRegression, data: Ingested) -> Array | None:
     coef -= coef.mean(axis=0)
     coef = coef[1:] - coef[:1] if len(coef) == 2 else coef
     return like(coef[None, ...], data.problem.weight)
-
-
-def print_progress(row: Record, coef: Array) -> None:
-    """Print one line of a fit."""
-    print(
-        f"iteration {row.iteration:4d}  objective {row.objective:.8g}  "
-        f"proven gap {row.optimality_gap:.2e}  passes {row.passes:.0f}  "
-        f"{row.seconds:.2f} s",
-        flush=True,
-    )
 
 
 def explanation(estimator: SoftmaxRegression, reason: str, reached: float) -> str:

@@ -26,7 +26,7 @@ LAYERS = [
     {"_labels", "_rows"},
     {"_partitions"},
     {"_data", "_scores"},
-    {"_prediction", "_folds", "_online", "_watching", "_status"},
+    {"_prediction", "_folds", "_online", "_watching", "_progress", "_status"},
     {"_softmax", "_descent"},
     {"_hierarchical", "_robust", "_large_margin", "_path"},
     {"_search"},
@@ -41,7 +41,7 @@ OWNERS = {
     "cupyx": {"_arrays", "_streams"},
     "torch": {"_arrays"},
     "threadpoolctl": {"_threads"},
-    "joblib": {"_parameters"},
+    "joblib": {"_parameters", "_progress"},
     "sklearn": {
         "_parameters", "_labels", "_rows", "_partitions", "_data", "_scores",
         "_prediction", "_softmax", "_hierarchical", "_robust", "_large_margin", "_path",
