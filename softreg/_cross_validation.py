@@ -130,7 +130,8 @@ class SoftmaxRegressionCV(
     random_state : int, RandomState instance or None, default=None
         For solvers that draw rows at random; those above are deterministic.
     verbose : int, default=0
-        1 prints a line a C of the search, and one an iteration of the fit of all rows.
+        1 prints a line a C of the search, and shows the fit of all rows as
+        `SoftmaxRegression` does. Workers of joblib are quiet.
 
     Attributes
     ----------

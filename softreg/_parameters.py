@@ -78,7 +78,7 @@ RANGES = {
         1, INF, "an integer of at least 1", "The default is 1000.", whole=True
     ),
     "verbose": Range(
-        0, INF, "an integer of at least 0", "1 prints a line an iteration.", whole=True
+        0, INF, "an integer of at least 0", "1 shows progress.", whole=True
     ),
 }
 FLAGS = ("fit_intercept", "penalize_intercept", "warm_start")

@@ -28,7 +28,9 @@ def progress(estimator: Any) -> Iterator[list[Watcher]]:
     if not is_shown(estimator):
         yield []
         return
-    if not sys.stdout.isatty():
+    # What stands in for a stream, or no stream at all, may not have it.
+    is_terminal = getattr(sys.stdout, "isatty", bool)()
+    if not is_terminal:
         yield [print_progress]
         return
     bar = Bar(estimator.tol, sys.stdout)

@@ -128,7 +128,9 @@ class SoftmaxRegression(
         Of the order in which "minibatch" visits the rows; None leaves it to the
         solver's `seed`. The other solvers are deterministic.
     verbose : int, default=0
-        1 prints a line an iteration.
+        1 shows a bar on a terminal (iterations, objective, proven gap, passes over X a
+        second, about the time left to `tol`), and elsewhere prints a line an iteration.
+        Workers of joblib are quiet.
 
     Attributes
     ----------

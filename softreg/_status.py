@@ -126,7 +126,7 @@ def _meaning(estimator: Any, fitted: Mapping[str, Any]) -> str:
     out_of_iterations = isinstance(count, int) and most is not None and count >= most
     if out_of_iterations:
         return f"{means}; increase max_iter to come nearer."
-    return f"{means}; the warning of fit says what ended it."
+    return f"{means}; a callback ended it, or the warning of fit says what did."
 
 
 def _curve(history: Mapping[str, np.ndarray]) -> str:

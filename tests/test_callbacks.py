@@ -8,10 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sklearn.base import clone
-from sklearn.callback import ScoringMonitor
+from sklearn.callback import ProgressBar, ScoringMonitor
 from sklearn.datasets import load_digits, load_wine, make_classification
 
-from softreg import SoftmaxRegression
+from softreg import (
+    HierarchicalSoftmax,
+    LargeMarginSoftmaxRegression,
+    RobustSoftmaxRegression,
+    SoftmaxRegression,
+    SoftmaxRegressionCV,
+)
 from softreg.callbacks import Checkpoint
 from softreg.solvers import SOLVERS
 
@@ -66,6 +72,179 @@ def test_a_callback_ends_the_fit_without_a_warning(solver):
     assert len(model.history_["objective"]) == 3
     best = SoftmaxRegression(tol=1e-10).fit(X, Y).objective_
     assert 0 < model.objective_ - best <= model.optimality_gap_
+
+
+@pytest.mark.parametrize("loss", ["topk-2", "sparsemax"])
+def test_a_callback_ends_the_fit_of_a_loss_with_kinks(loss):
+    model = SoftmaxRegression(loss=loss).set_callbacks(Counter(stop_after=2)).fit(X, Y)
+    assert not model.converged_
+    assert np.isfinite(model.objective_)
+    best = SoftmaxRegression(loss=loss).fit(X, Y).objective_
+    assert best <= model.objective_ <= np.log(3)
+
+
+class Tasks:
+    """Notes every task by name, with a fitted estimator; stops at some of them."""
+
+    def __init__(self, stop_at="nowhere", after=0):
+        self.stop_at, self.after = stop_at, after
+
+    def setup(self, estimator, context):
+        self.names, self.begun, self.fitted = [], 0, []
+
+    def teardown(self, estimator, context):
+        self.closed = True
+
+    def on_fit_task_begin(self, estimator, context):
+        self.begun += 1
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator, X, y):
+        self.names.append(context.task_name)
+        if fitted_estimator is not None:
+            proba = fitted_estimator.predict_proba(X)
+            np.testing.assert_allclose(proba.sum(axis=1), 1)
+            self.fitted.append(fitted_estimator)
+        seen = sum(name == self.stop_at for name in self.names)
+        return context.task_name == self.stop_at and seen > self.after
+
+
+MODELS = [
+    SoftmaxRegression(),
+    SoftmaxRegressionCV(Cs=[1e-3, 0.1, 10], cv=3),
+    RobustSoftmaxRegression(),
+    LargeMarginSoftmaxRegression(mu_min=30.0, tol=1e-3),
+    HierarchicalSoftmax(tree=[[0, 1], 2]),
+]
+Z = (X - X.mean(axis=0)) / X.std(axis=0)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda m: type(m).__name__)
+def test_every_estimator_tells_its_callbacks(model):
+    tasks = Tasks()
+    watched = clone(model).set_callbacks(tasks).fit(Z, Y)
+    assert tasks.begun == len(tasks.names)
+    assert tasks.names[-1] == "fit"
+    assert tasks.closed
+    assert "_callback_fit_ctx" not in vars(watched)
+    plain = clone(model).fit(Z, Y)
+    np.testing.assert_array_equal(watched.predict_proba(Z), plain.predict_proba(Z))
+    last = tasks.fitted[-1].predict_proba(Z)
+    np.testing.assert_array_equal(last, plain.predict_proba(Z))
+
+
+def test_a_search_tells_of_each_value_and_of_the_refit():
+    tasks = Tasks()
+    model = clone(MODELS[1]).set_callbacks(tasks).fit(Z, Y)
+    searched = [name for name in tasks.names if name.startswith("C=")]
+    assert searched == ["C=0.001", "C=0.1", "C=10"]
+    assert tasks.names[3] == "folds"
+    assert tasks.names[-2:] == ["refit", "fit"]
+    assert tasks.names.count("iteration") == len(model.history_["objective"])
+    first = tasks.fitted[0]
+    assert first.C_ == 1e-3
+    np.testing.assert_array_equal(first.scores_[:, 0], model.scores_[:, 0])
+    assert np.isnan(first.scores_[:, 1:]).all()
+    mean = model.coefs_paths_[:, 0].mean(axis=0)
+    np.testing.assert_allclose(first.coef_, mean[:, :-1], atol=1e-12)
+
+
+def test_a_search_that_is_stopped_leaves_out_weaker_penalties():
+    tasks = Tasks(stop_at="C=0.1")
+    model = clone(MODELS[1]).set_callbacks(tasks).fit(Z, Y)
+    whole = clone(MODELS[1]).fit(Z, Y)
+    np.testing.assert_array_equal(model.scores_[:, :2], whole.scores_[:, :2])
+    assert np.isnan(model.scores_[:, 2]).all()
+    assert np.isnan(model.coefs_paths_[:, 2]).all()
+    best = int(np.argmax(model.scores_[:, :2].mean(axis=0)))
+    assert model.Cs_[best] == model.C_
+    assert model.converged_
+    for selection in ("1se", "best"):
+        tasks = Tasks(stop_at="C=0.001")
+        model = SoftmaxRegressionCV(
+            Cs=[10, 1e-3], cv=3, selection=selection, refit=False
+        )
+        assert model.set_callbacks(tasks).fit(Z, Y).C_ == 1e-3
+        assert np.isfinite(model.coef_).all()
+
+
+@pytest.mark.parametrize(
+    ("model", "level"),
+    [
+        (SoftmaxRegressionCV(Cs=[1e-3, 10], cv=3, tol=1e-8), "iteration"),
+        (RobustSoftmaxRegression(tol=1e-8), "round"),
+        (LargeMarginSoftmaxRegression(mu_min=30.0), "iteration"),
+        (LargeMarginSoftmaxRegression(m=1), "iteration"),
+    ],
+)
+def test_a_callback_ends_a_level_without_a_warning(model, level):
+    tasks = Tasks(stop_at=level, after=2)
+    stopped = clone(model).set_callbacks(tasks).fit(Z, Y)
+    assert tasks.names.count(level) == 3
+    assert not stopped.converged_
+    assert np.isfinite(stopped.objective_)
+    assert stopped.score(Z, Y) > 0.9
+    assert "not converged" in stopped._repr_html_()
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_large_margin_may_be_ended_while_it_anneals(n_classes):
+    rows, y = Z[n_classes > Y], Y[n_classes > Y]
+    model = LargeMarginSoftmaxRegression(mu_min=10.0)
+    whole = Tasks()
+    clone(model).set_callbacks(whole).fit(rows, y)
+    after = whole.names.count("iteration") - 3
+    tasks = Tasks(stop_at="iteration", after=after)
+    stopped = clone(model).set_callbacks(tasks).fit(rows, y)
+    assert stopped.coef_.shape == (n_classes, rows.shape[1])
+    assert not stopped.converged_
+    assert stopped.optimality_gap_ == np.inf
+    assert stopped.history_["objective"][-1] == pytest.approx(stopped.objective_)
+    last = tasks.fitted[-1].predict_proba(rows)
+    np.testing.assert_allclose(stopped.predict_proba(rows), last)
+    assert stopped.n_iter_ <= after
+
+
+def test_rounds_keep_the_trust_they_were_stopped_at():
+    model = clone(MODELS[2]).set_callbacks(Tasks(stop_at="round", after=1)).fit(Z, Y)
+    assert model.n_iter_ == 1
+    assert model.row_weights_.min() < 1
+    assert len(model.objective_history_) == 2
+
+
+class Propagated(Tasks):
+    """Is handed on to estimators within."""
+
+    max_propagation_depth = None
+
+
+def test_nodes_hand_callbacks_on():
+    tasks = Propagated()
+    tree = HierarchicalSoftmax(tree=[[0, 1], 2]).set_callbacks(tasks).fit(Z, Y)
+    n_rows = [len(e.history_["objective"]) for e in tree.node_estimators_]
+    one, two = (["iteration"] * n + ["fit"] for n in n_rows)
+    assert tasks.names == [*one, *two, "fit"]
+    assert not hasattr(tree.node_estimators_[0], "_skl_callbacks")
+
+
+def test_nodes_in_workers_have_callbacks():
+    tree = HierarchicalSoftmax(tree=[[0, 1], 2], n_jobs=2).set_callbacks(Propagated())
+    plain = HierarchicalSoftmax(tree=[[0, 1], 2]).fit(Z, Y)
+    np.testing.assert_array_equal(tree.fit(Z, Y).predict(Z), plain.predict(Z))
+
+
+def test_a_callback_of_the_nodes_ends_their_fits():
+    node = SoftmaxRegression(tol=1e-8).set_callbacks(Counter(stop_after=1))
+    tree = HierarchicalSoftmax(node, tree=[[0, 1], 2]).fit(Z, Y)
+    assert [estimator.n_iter_ for estimator in tree.node_estimators_] == [1, 1]
+    assert not tree.converged_
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda m: type(m).__name__)
+def test_scikit_learns_progress_bar(model, capsys):
+    pytest.importorskip("rich")
+    bar = ProgressBar(max_propagation_depth=None)
+    clone(model).set_callbacks(bar).fit(Z, Y)
+    assert type(model).__name__ in capsys.readouterr().out
 
 
 def test_wide_rows_are_seen_in_their_own_columns():

@@ -51,6 +51,12 @@ def test_a_file_larger_than_the_cap_is_streamed(tmp_path):
         assert "the file read as a whole: refused" in says
 
 
+def test_a_fit_is_stopped_early(tmp_path):
+    lines = run("early_stopping.py", cwd=tmp_path).splitlines()
+    optimum, stopped, chosen = (float(line.split()[-1]) for line in lines)
+    assert optimum + 0.05 < stopped <= chosen
+
+
 @pytest.mark.parametrize(
     ("name", "says"),
     [
