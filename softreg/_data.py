@@ -23,7 +23,7 @@ from softreg._arrays import (
 )
 from softreg._blocks import Engine
 from softreg._design import Parametrisation
-from softreg._labels import Known, row_weights, targets_of
+from softreg._labels import Known, check_given, row_weights, targets_of
 from softreg._losses import TopK, loss_of
 from softreg._parameters import (
     INF,
@@ -120,11 +120,7 @@ def ingest(
     """
     owner = estimator if owner is None else owner
     check_parameters(estimator)
-    if y is None:
-        raise ValueError(
-            f"{type(owner).__name__} requires y to be passed, but the target y is "
-            "None. Pass labels (n,) or soft targets (n, K)."
-        )
+    check_given(owner, y)
     scratch = copy.copy(owner)
     if in_parts and is_dask(X):
         X = _parted(scratch, estimator, X)

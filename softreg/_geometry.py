@@ -66,8 +66,12 @@ class Geometry:
         return Geometry(self.mean_x, gram, self.intercept)
 
     def without_products(self) -> Geometry:
-        """Return it with the diagonal of the Gram matrix only, on the host."""
-        return Geometry(to_numpy(self.mean_x), to_numpy(self.squares), self.intercept)
+        """Return it with the diagonal of the Gram matrix only."""
+        return Geometry(self.mean_x, self.squares, self.intercept)
+
+    def on_host(self) -> Geometry:
+        """Return it as plain arrays of the host."""
+        return Geometry(to_numpy(self.mean_x), to_numpy(self.gram), self.intercept)
 
     @property
     def squares(self) -> Array:

@@ -139,13 +139,18 @@ def coded_as(
     return classes, codes, weight
 
 
-def known_classes(estimator: Any, classes: Any, y: Any) -> np.ndarray:
-    """Return the classes of rows that come in batches: told once, and then kept."""
+def check_given(estimator: Any, y: Any) -> None:
+    """Refuse to fit without labels."""
     if y is None:
         raise ValueError(
             f"{type(estimator).__name__} requires y to be passed, but the target y is "
             "None. Pass labels (n,) or soft targets (n, K)."
         )
+
+
+def known_classes(estimator: Any, classes: Any, y: Any) -> np.ndarray:
+    """Return the classes of rows that come in batches: told once, and then kept."""
+    check_given(estimator, y)
     if classes is None:
         if hasattr(estimator, "classes_"):
             return on_host(estimator.classes_)

@@ -34,10 +34,11 @@ def minibatches(
     Each weighs as much as all of the data, so that its mean loss estimates theirs.
     """
     length = -(-n_rows // RUNS)
+    counts = [block.weight.shape[1] for block in blocks.blocks]
     runs = [
-        Run(index, slice(start, start + length))
-        for index, block in enumerate(blocks.blocks)
-        for start in range(0, block.weight.shape[1], length)
+        Run(index, slice(start, min(start + length, count)))
+        for index, count in enumerate(counts)
+        for start in range(0, count, length)
     ]
     order = rng.permutation(len(runs))
     for chosen in np.array_split(order, max(1, round(len(runs) * length / n_rows))):
@@ -63,20 +64,12 @@ def halves(count: int) -> list[tuple[int, int]]:
 
 def _gathered(blocks: LocalBlocks, runs: Sequence[Run], share: float) -> Block:
     """Return some runs of rows as one block, read and cast."""
-    own: list[Any] = [blocks.blocks[run.block] for run in runs]
-    first = own[0]
-    pairs = list(zip(own, runs, strict=True))
-    targets = [block.targets.of_rows(run.rows) for block, run in pairs]
-    weights = [block.weight[:, run.rows] for block, run in pairs]
-    X = [
-        rows_of(block.design.X, run.rows.start, min(run.rows.stop, count))
-        for (block, run), count in zip(
-            pairs, [block.weight.shape[1] for block in own], strict=True
-        )
-    ]
-    design = SampledDesign(
-        tuple(X), 1, first.design.dtype, first.design.has_intercept, weights[0]
-    )
+    pairs: list[Any] = [(blocks.blocks[run.block], run.rows) for run in runs]
+    targets = [block.targets.of_rows(rows) for block, rows in pairs]
+    weights = [block.weight[:, rows] for block, rows in pairs]
+    X = [rows_of(block.design.X, rows.start, rows.stop) for block, rows in pairs]
+    like = pairs[0][0].design
+    design = SampledDesign(tuple(X), 1, like.dtype, like.has_intercept, weights[0])
     weight = namespace(weights[0]).concat(weights, axis=1) / share
     return Block(design.loaded(), targets[0].joined(targets[1:]), weight)
 

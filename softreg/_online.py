@@ -67,13 +67,16 @@ class OnlineState(NamedTuple):
 
 def seen_of(data: Ingested) -> Seen:
     """Return what is known of the rows of a fit: of their columns not the products."""
-    problem = data.problem
+    return _seen(data, data.problem.geometry.without_products())
+
+
+def _seen(data: Ingested, geometry: Geometry) -> Seen:
     return Seen(
         float(data.weight.sum()),
         data.class_mass,
         int(np.count_nonzero(data.weight)),
-        to_numpy(problem.moments.mean_target[0, :]),
-        problem.geometry.without_products(),
+        to_numpy(data.problem.moments.mean_target[0, :]),
+        geometry.on_host(),
     )
 
 
@@ -105,24 +108,18 @@ def absorbed(state: OnlineState, data: Ingested, solver: MiniBatch) -> OnlineSta
 
 def _all_seen(before: Seen | None, data: Ingested) -> Seen:
     """Return what is known of all rows, with the new ones."""
-    problem, weight = data.problem, float(data.weight.sum())
+    problem = data.problem
     mean_x = problem.moments.mean_x[0, :]
     wide = mean_x.shape[0] > MAX_GRAM_COLUMNS
     diagonal = wide or (before is not None and before.geometry.diagonal)
     geometry = geometry_of(problem.blocks, mean_x, problem.intercept, diagonal=diagonal)
     check_range(geometry)
-    own = Seen(
-        weight,
-        data.class_mass,
-        int(np.count_nonzero(data.weight)),
-        to_numpy(problem.moments.mean_target[0, :]),
-        replace(geometry, mean_x=to_numpy(mean_x), gram=to_numpy(geometry.gram)),
-    )
+    own = _seen(data, geometry)
     if before is None:
         return own
-    share = weight / (before.weight + weight)
+    share = own.weight / (before.weight + own.weight)
     return Seen(
-        before.weight + weight,
+        before.weight + own.weight,
         before.mass + own.mass,
         before.n_rows + own.n_rows,
         before.mean_target + share * (own.mean_target - before.mean_target),

@@ -15,8 +15,10 @@ from softreg._arrays import (
     cast,
     is_dask,
     is_foreign,
+    is_sparse,
     like,
     namespace,
+    on_host,
     place_of,
     to_numpy,
 )
@@ -255,3 +257,16 @@ def _most_probable(scores: Array) -> Array:
     if scores.shape[0] == 1:
         return cast(scores[0, :] > 0, xp.int64)
     return xp.argmax(scores, axis=0)
+
+
+def coefficients_of(estimator: Any) -> np.ndarray:
+    """Return a fit's coefficients (k, P) on the host, the intercept last if it has one.
+
+    They are plain and of float64, whatever `coef_` is.
+    """
+    coef = on_host(estimator.coef_)
+    coef = np.asarray(coef.toarray() if is_sparse(coef) else coef, dtype=np.float64)
+    if not getattr(estimator, "fit_intercept", True):
+        return coef
+    intercept = np.asarray(on_host(estimator.intercept_), dtype=np.float64)
+    return np.column_stack([coef, intercept])

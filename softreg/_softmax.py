@@ -17,7 +17,6 @@ from softreg._arrays import (
     contiguous,
     dtype_name,
     is_foreign,
-    is_sparse,
     like,
     namespace,
     on_host,
@@ -27,7 +26,7 @@ from softreg._labels import Known, known_classes
 from softreg._losses import Loss, loss_of
 from softreg._online import OnlineState, absorbed, seen_of
 from softreg._parameters import check_streams, solver_of
-from softreg._prediction import LinearSoftmaxMixin
+from softreg._prediction import LinearSoftmaxMixin, coefficients_of
 from softreg._progress import progress
 from softreg._rows import check_same_place
 from softreg._solve import Solution, solve
@@ -466,11 +465,7 @@ def linear_attributes(data: Ingested, coef: Array) -> dict[str, Any]:
 
 def _state_of(estimator: SoftmaxRegression) -> OnlineState:
     """Return the state of a fit: its coefficients, and how much they weigh."""
-    coef, intercept = on_host(estimator.coef_), on_host(estimator.intercept_)
-    coef = coef.toarray() if is_sparse(coef) else coef
-    coef = np.asarray(coef, dtype=np.float64)
-    if estimator.fit_intercept:
-        coef = np.column_stack([coef, intercept])
+    coef = coefficients_of(estimator)
     return OnlineState(coef, coef, estimator._seen)
 
 

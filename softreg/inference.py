@@ -31,7 +31,7 @@ from softreg._losses import Softmax
 from softreg._objective import Objective
 from softreg._parameters import Range, check_choice, refusal
 from softreg._preconditioner import Standardisation
-from softreg._prediction import LinearSoftmaxMixin
+from softreg._prediction import LinearSoftmaxMixin, coefficients_of
 from softreg._problem import Problem
 from softreg._rows import check_same_place, in_memory
 from softreg._softmax import SoftmaxRegression
@@ -50,8 +50,6 @@ SINGULAR = 1e-12
 # a Newton step moves so far, on standardised columns.
 FAR_IN_ERRORS = 0.1
 FAR = 0.05
-# A spread below this share of the mean may be all rounding of the mean.
-VARIES = 1e-12
 NAMED_COLUMNS = 6
 
 
@@ -181,7 +179,7 @@ def summary(
     variances, step = _variances(estimator, data, curvature, coded)
     errors = np.sqrt(variances)
     _tell(estimator, data, covariance, _distances(curvature, step, coded, errors))
-    coef = _coefficients(estimator)
+    coef = coefficients_of(estimator)
     if len(classes) > 2:
         coef = _coding(coding, len(classes)) @ (coef - coef.mean(axis=0))
     # A column that does not vary has no standard error in a penalised fit, and no z.
@@ -271,7 +269,7 @@ def marginal_effects(estimator: Any, X: Any) -> pandas.DataFrame:
     n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
     labels = np.repeat(classes[:1], n_rows)
     data = _ingested(estimator, X, labels, None, "marginal_effects")
-    problem, coef = data.problem, _coefficients(estimator)
+    problem, coef = data.problem, coefficients_of(estimator)
     form = Parametrisation(len(classes), float(estimator._temperature), len(coef) == 1)
     with problem.engine:
         blocks = _in_double(problem)
@@ -383,17 +381,6 @@ def _ingested(
     return data
 
 
-def _coefficients(estimator: Any) -> np.ndarray:
-    """Return the coefficients (k, P), the intercept last where there is one."""
-    coef = on_host(estimator.coef_)
-    coef = coef.toarray() if hasattr(coef, "toarray") else coef
-    coef = np.asarray(coef, dtype=np.float64)
-    if not getattr(estimator, "fit_intercept", True):
-        return coef
-    intercept = np.asarray(on_host(estimator.intercept_), dtype=np.float64)
-    return np.column_stack([coef, intercept])
-
-
 def _feature_names(estimator: Any) -> list[str]:
     names = getattr(estimator, "feature_names_in_", None)
     if names is None:
@@ -427,10 +414,10 @@ def _curvature_of(estimator: Any, data: Ingested, covariance: str) -> _Curvature
         # Coefficients (-w / 2, w / 2) of the one row w.
         basis = np.array([[-0.5], [0.5]])
     with problem.engine:
-        coef = like(_coefficients(estimator)[None, ...], problem.weight)
+        coef = like(coefficients_of(estimator)[None, ...], problem.weight)
         objective = problem.objective(like(np.array([data.weight_decay]), coef))
         objective = objective.in_double() or objective
-        standard = _standard_of(objective)
+        standard = objective.geometry.standard
         hessian = _sum_of(objective, coef, kernels.hessian, False, standard, None)
         scores = None
         if covariance == "robust":
@@ -455,14 +442,6 @@ def _curvature_of(estimator: Any, data: Ingested, covariance: str) -> _Curvature
         gradient.ravel() * total,
         scores,
     )
-
-
-def _standard_of(objective: Objective) -> Standardisation:
-    """Return the coordinates to work in, with scale 0 for columns that do not vary."""
-    standard = objective.geometry.standard
-    xp = namespace(standard.scale)
-    idle = standard.scale * xp.abs(standard.centre) * VARIES > 1
-    return standard._replace(scale=xp.where(idle, 0 * standard.scale, standard.scale))
 
 
 def _in_double(problem: Problem) -> Blocks:
@@ -619,7 +598,7 @@ def _warn(text: str) -> None:
 def _check_separated(estimator: Any, data: Ingested) -> None:
     problem = data.problem
     with problem.engine:
-        coef = like(_coefficients(estimator)[None, ...], problem.weight)
+        coef = like(coefficients_of(estimator)[None, ...], problem.weight)
         separated = problem.objective(like(np.zeros(1), coef)).separated(coef)
     if separated[0]:
         raise ValueError(

@@ -1,5 +1,6 @@
 """Displays draw what the estimators hold."""
 
+import copy
 import doctest
 from html.parser import HTMLParser
 
@@ -120,6 +121,18 @@ def test_path_display_averages_a_class_over_the_folds_that_have_it():
     display = RegularizationPathDisplay.from_estimator(search)
     mean = display.coefs[display.chosen]
     np.testing.assert_allclose(mean - mean.mean(axis=0), search.coef_, rtol=1e-6)
+
+
+def test_path_display_leaves_out_what_a_callback_did(search):
+    stopped = copy.copy(search)
+    stopped.scores_ = search.scores_.copy()
+    left_out = int(np.flatnonzero(search.Cs_ != search.C_)[-1])
+    stopped.scores_[1:, left_out] = np.nan
+    display = RegularizationPathDisplay.from_estimator(stopped)
+    done = np.delete(search.Cs_, left_out)
+    np.testing.assert_array_equal(display.Cs, np.sort(done))
+    assert display.coefs.shape[0] == len(done)
+    assert np.isfinite(display.scores).all()
 
 
 def test_path_display_shows_a_single_value():

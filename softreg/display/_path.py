@@ -116,6 +116,8 @@ class RegularizationPathDisplay:
             )
         check_is_fitted(cv)
         order = np.argsort(cv.Cs_, kind="stable")
+        # What a callback left out has no scores.
+        order = order[np.isfinite(cv.scores_[:, order]).all(axis=0)]
         Cs, scores = cv.Cs_[order], cv.scores_[:, order]
         paths = cv.coefs_paths_[:, order].astype(np.float64)
         # A class is averaged over the folds that have it.
