@@ -1,6 +1,7 @@
 """Imports point one way, optional libraries stay with their owners, names are fixed."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,30 +11,21 @@ import pytest
 import softreg
 
 ROOT = Path(softreg.__file__).parent
-LAYERS = [
-    {"_arrays", "_threads", "_trees"},
-    {"_projections", "_factors", "_sources", "_streams", "_dask"},
-    {"_top_k"},
-    {"_losses", "_targets", "_design", "solvers"},
-    {"_blocks", "_certificate", "_fused", "_preconditioner", "functional"},
-    {"_kernels", "_minibatches", "_parts"},
-    {"_geometry", "_shards"},
-    {"_curvature"},
-    {"_objective", "_sharded"},
-    {"_problem", "_angular", "_smoothing"},
-    {"_solve"},
-    {"_parameters"},
-    {"_labels", "_rows"},
-    {"_partitions"},
-    {"_data", "_scores"},
-    {"_prediction", "_folds", "_online", "_watching", "_progress", "_status"},
-    {"_softmax", "_descent"},
-    {"_hierarchical", "_robust", "_large_margin", "_path"},
-    {"_search"},
-    {"_cross_validation"},
-    {"display", "callbacks", "inference"},
-    {"__init__"},
-]
+PAGE = ROOT.parent / "docs" / "architecture.md"
+NAMES_END = 43  # of the column of names in the page's table
+
+
+def layers():
+    """Return the names of each line of the architecture page's table, lowest first."""
+    (table,) = re.findall(r"```\n(21 .*?)```", PAGE.read_text(), re.DOTALL)
+    found, number = {}, ""
+    for line in table.splitlines():
+        number = line[:3].strip() or number  # a line without one goes on
+        found.setdefault(int(number), []).extend(line[4:NAMES_END].split())
+    return [found[level] for level in range(len(found))]
+
+
+LAYERS = layers()
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 # fmt: off
 OWNERS = {

@@ -39,6 +39,21 @@ def test_peers_race_to_the_same_objective(tmp_path):
         assert min(gaps) > -1e-9
 
 
+def test_the_figure_of_the_readme_is_that_of_the_results(tmp_path):
+    said = run("figure.py", "--output", tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").stat().st_size > 10_000
+    table = (BENCHMARKS / "results" / "peers.md").read_text()
+    rows = [line.split(" | ") for line in table.splitlines() if "| 1e-04 |" in line]
+    *problems, mean = [row[1:4] for row in rows]
+    for name, fastest, ratio in problems:
+        (line,) = [line for line in said.splitlines() if line.startswith(f"{name}: ")]
+        assert f"{fastest} {ratio}" in line
+    readme = (BENCHMARKS.parent / "README.md").read_text()
+    ratios = [float(ratio) for *_, ratio in problems]
+    assert f"{min(ratios):.2f} to {max(ratios):.2f} times as fast" in readme
+    assert f"(geometric mean {mean[2]})" in readme
+
+
 def test_rounds_on_dask_are_timed(tmp_path, shared):
     pytest.importorskip("distributed")
     table = tmp_path / "dask.md"
