@@ -18,7 +18,7 @@ ESTIMATORS = [
     SoftmaxRegression(C=1e4),
     SoftmaxRegression(C=1e4, temperature=3.0),
     SoftmaxRegression(loss="entmax15"),
-    SoftmaxRegression(loss="topk-2", tol=1e-2),
+    pytest.param(SoftmaxRegression(loss="topk-2", tol=1e-2), marks=pytest.mark.slow),
     HierarchicalSoftmax(SoftmaxRegression(C=1e4)),
     RobustSoftmaxRegression(SoftmaxRegression(C=10), tol=1e-2),
     LargeMarginSoftmaxRegression(C=0.1),

@@ -171,6 +171,7 @@ def test_rows_that_nobody_can_read_again_are_an_error(both, monkeypatch):
     gc.collect()
 
 
+@pytest.mark.slow
 def test_no_worker_left_is_an_error_in_time(monkeypatch):
     monkeypatch.setattr(softreg._dask, "GRACE_SECONDS", 1.0)
     with cluster_of(1) as (_, cluster):

@@ -132,6 +132,7 @@ def mapped_files(tmp_path_factory):
     return folder / "X.npy", folder / "y.npy"
 
 
+@pytest.mark.slow
 def test_the_measure_sees_a_copy_of_any_kind(image_files):
     # 47 MB: what the tests below would miss, were the measure blind.
     call = "call = lambda: X.copy().sum()"
@@ -199,6 +200,7 @@ def test_prediction_from_a_memory_map_makes_no_copy_of_it(mapped_files):
     assert peak_megabytes(MAP + textwrap.dedent(body), *mapped_files) < 30
 
 
+@pytest.mark.slow
 def test_a_memory_map_of_float16_is_searched_in_pieces(tmp_path):
     # 100 million entries, a flag for each of which would take 100 MB. Their sum
     # overflows: it does not show that all are finite.
@@ -228,6 +230,7 @@ def out_of_core(**options):
     )
 
 
+@pytest.mark.slow
 def test_a_fit_needs_less_memory_than_its_data():
     # The libraries take 0.4 GB of it.
     process = out_of_core(gigabytes=1, limit=0.6)

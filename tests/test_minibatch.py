@@ -72,7 +72,7 @@ def test_the_tilted_objective_is_that_plus_a_linear_one():
     np.testing.assert_allclose(change, np.sum(point.gradient * way), rtol=1e-4)
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 64, 10_000, None])
+@pytest.mark.parametrize("batch_size", [3, 64, 10_000, None])
 def test_any_batch_size_ends_at_the_proven_optimum(batch_size):
     X, y = load_wine(return_X_y=True)
     best = SoftmaxRegression(C=0.1, tol=1e-10).fit(X, y)

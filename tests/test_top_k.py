@@ -215,6 +215,7 @@ def test_probabilities_are_the_exact_top_k():
     np.testing.assert_allclose(product, (ahead - behind) / (2 * step), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_sparse_soft_and_single_precision():
     digits, labels = load_digits(return_X_y=True)
     digits, labels = digits[:150] / 16, labels[:150]
