@@ -66,6 +66,7 @@ def test_a_fit_is_stopped_early(tmp_path):
         ("distillation.py", "rows' probabilities"),
         ("many_classes.py", "cluster"),
         ("calibration.py", "calibrated by temperature"),
+        ("reading_a_fit.py", "magnesium"),
     ],
 )
 def test_each_technique_has_a_short_example(name, says, tmp_path):

@@ -185,7 +185,9 @@ def test_a_search_takes_little_beside_x(image_files, times, most):
     assert peak_megabytes(LOAD + body, *image_files) < most
 
 
-@pytest.mark.parametrize("solver", ["lbfgs", "newton-cg"])
+@pytest.mark.parametrize(
+    "solver", [pytest.param("lbfgs", marks=pytest.mark.slow), "newton-cg"]
+)
 def test_a_fit_of_a_memory_map_makes_no_copy_of_it(mapped_files, solver):
     # 160 MB of float64.
     assert peak_megabytes(MAP + FIT.format(5, solver), *mapped_files) < 80
