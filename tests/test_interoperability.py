@@ -250,7 +250,7 @@ def test_frames_out(name, kind):
 # -- the same as LogisticRegression within scikit-learn's estimators ------------------
 
 OWN = SoftmaxRegression(C=0.5, tol=1e-10)
-ORACLE = LogisticRegression(C=0.5, tol=1e-10, max_iter=10_000)
+ORACLE = LogisticRegression(C=0.5, tol=1e-10, solver="newton-cholesky")
 FOLDS = StratifiedKFold(3, shuffle=True, random_state=0)
 
 
