@@ -26,7 +26,7 @@ from softreg._arrays import (
 from softreg._data import Ingested, Stream, ingest
 from softreg._labels import Known, known_classes
 from softreg._losses import Loss, loss_of
-from softreg._online import OnlineState, absorbed, seen_of
+from softreg._online import OnlineState, Seen, absorbed, seen_of
 from softreg._parameters import check_streams, solver_of
 from softreg._prediction import LinearSoftmaxMixin
 from softreg._rows import check_same_place
@@ -285,7 +285,7 @@ class SoftmaxRegression(
             watch=watch,
         )
         fitted = attributes_of(data, solution, data.weight_decay)
-        self._become(fitted | {"_seen": seen_of(data)})
+        self._become(fitted | {"_seen": seen_of(data).saved()})
         context.call_on_fit_task_end(
             estimator=self, **told, reconstruction_attributes=lambda: fitted
         )
@@ -355,10 +355,10 @@ class SoftmaxRegression(
         """
         check_streams(self)
         known = known_classes(self, classes, y)
-        state: OnlineState | None = self.__dict__.get("_online")
+        state = None
         if hasattr(self, "coef_"):
             check_same_place(self, X, self.coef_, "partial_fit")
-            state = state or _state_of(self)
+            state = _state_of(self)
         seen = None if state is None else state.seen
         mass, weight = (0.0, 0.0) if seen is None else (seen.mass, seen.weight)
         stream = Stream(Known(known, mass), weight, is_new=state is None)
@@ -381,7 +381,7 @@ class SoftmaxRegression(
             "n_iter_": state.n_steps,
             "weight_decay_": data.weight_decay,
             "solver_": MiniBatch.name,
-            "_online": state,
+            "_online": state.saved(),
         }
         self._become(fitted)
         return self
@@ -439,7 +439,7 @@ def _so_far(data: Ingested, rows: Sequence[Record], coef: Array) -> dict[str, An
         "converged_": False,
         "weight_decay_": data.weight_decay,
         "history_": columns_of(rows),
-        "_seen": seen_of(data),
+        "_seen": seen_of(data).saved(),
     }
 
 
@@ -465,13 +465,15 @@ def linear_attributes(data: Ingested, coef: Array) -> dict[str, Any]:
 
 
 def _state_of(estimator: SoftmaxRegression) -> OnlineState:
-    """Return the state of a fit: its coefficients, and how much they weigh."""
+    """Return where steps stand; after a fit at its coefficients, with their weight."""
+    if hasattr(estimator, "_online"):
+        return OnlineState.loaded(estimator._online)
     coef, intercept = on_host(estimator.coef_), on_host(estimator.intercept_)
     coef = coef.toarray() if is_sparse(coef) else coef
     coef = np.asarray(coef, dtype=np.float64)
     if estimator.fit_intercept:
         coef = np.column_stack([coef, intercept])
-    return OnlineState(coef, coef, estimator._seen)
+    return OnlineState(coef, coef, Seen.loaded(estimator._seen))
 
 
 def _indexable(classes: np.ndarray) -> np.ndarray | None:
