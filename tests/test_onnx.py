@@ -27,6 +27,8 @@ from softreg import (
 
 skl2onnx = pytest.importorskip("skl2onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
+reference = pytest.importorskip("onnx.reference")
+checker = pytest.importorskip("onnx.checker")
 
 X, Y = load_wine(return_X_y=True)  # raw columns, from 0.1 to 1700
 DIGITS = load_digits(return_X_y=True)
@@ -54,9 +56,8 @@ def converters():
 def answers(model, rows, target_opset=None, **options):
     """Return what a model's graph answers for some rows."""
     options = {"zipmap": False, **options}
-    example = rows[:1] if len(rows) else rows
     graph = skl2onnx.to_onnx(
-        model, example, options={id(model): options}, target_opset=target_opset
+        model, rows[:1], options={id(model): options}, target_opset=target_opset
     )
     session = onnxruntime.InferenceSession(graph.SerializeToString())
     if isinstance(rows, np.ndarray):
@@ -209,6 +210,16 @@ def test_older_opsets(target_opset):
         np.testing.assert_allclose(proba, model.predict_proba(X / 100), atol=1e-12)
 
 
+@pytest.mark.parametrize("loss", LOSSES)
+def test_another_runtime_agrees(loss):
+    model = SoftmaxRegression(loss=loss, weight_decay=0.1).fit(X, Y)
+    graph = skl2onnx.to_onnx(model, X[:1], options={"zipmap": False})
+    checker.check_model(graph, full_check=True)
+    labels, proba = reference.ReferenceEvaluator(graph).run(None, {"X": X})
+    np.testing.assert_array_equal(labels, model.predict(X))
+    np.testing.assert_allclose(proba, model.predict_proba(X), atol=1e-7)
+
+
 def test_an_opset_that_is_too_old_is_refused():
     with pytest.raises(ValueError, match="target_opset must be at least 13"):
         answers(SoftmaxRegression().fit(X, Y), X, target_opset=12)
@@ -217,6 +228,16 @@ def test_an_opset_that_is_too_old_is_refused():
 def test_unfitted_models_are_refused():
     with pytest.raises((NotFittedError, RuntimeError)):
         skl2onnx.to_onnx(SoftmaxRegression(), X[:1])
+
+
+def test_labels_of_other_libraries_are_refused():
+    strict = pytest.importorskip("array_api_strict")
+    model = SoftmaxRegression().fit(strict.asarray(X), strict.asarray(Y))
+    with pytest.raises(TypeError, match="classes_ must be NumPy's"):
+        answers(model, X)
+    model = SoftmaxRegression().fit(strict.asarray(X), LABELS["str"])
+    labels, _ = answers(model, X)
+    np.testing.assert_array_equal(labels, model.predict(strict.asarray(X)))
 
 
 @BOTH

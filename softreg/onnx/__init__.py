@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from softreg._arrays import is_sparse, on_host
+from softreg._arrays import is_foreign, is_sparse, on_host, place_of
 from softreg._cross_validation import SoftmaxRegressionCV
 from softreg._hierarchical import HierarchicalSoftmax
 from softreg._large_margin import LargeMarginSoftmaxRegression
@@ -79,7 +79,8 @@ def register_converters() -> None:
     loses as float32 no graph can restore: columns whose offset is large beside their
     spread (years, timestamps) want a float64 example.
 
-    Nodes of `HierarchicalSoftmax` must be estimators of softreg.
+    Nodes of `HierarchicalSoftmax` must be estimators of softreg, and labels NumPy's,
+    not torch's or CuPy's.
 
     Examples
     --------
@@ -117,7 +118,14 @@ def _register(estimator: type, converter: Callable, options: dict[str, Any]) -> 
 
 def _set_shapes(operator: Any) -> None:
     """Say what comes out: labels (n,), and a column a class."""
-    check_is_fitted(operator.raw_operator)
+    model = operator.raw_operator
+    check_is_fitted(model)
+    if is_foreign(model.classes_):
+        raise TypeError(
+            "classes_ must be NumPy's to be converted, got those of "
+            f"{place_of(model.classes_)}. Fit arrays of NumPy, with device='cuda' for "
+            "the GPU."
+        )
     calculate_linear_classifier_output_shapes(operator)
     answer = operator.outputs[1]
     for other in operator.scope_inst.operators.values():
@@ -165,9 +173,9 @@ def _products(every: Value, tree: Tree) -> Value:
     """Return the products along the paths of the probabilities at all nodes."""
     padding = np.array([0, 0, 0, 1])
     padded = every.graph.node("Pad", every, padding, 1.0)
-    one = sum(len(node.children) for node in tree.nodes)
+    column_of_ones = sum(len(node.children) for node in tree.nodes)
     # Gathered level by level, so that the graph grows with the depth alone.
-    first, *others = zip_longest(*_paths(tree), fillvalue=one)
+    first, *others = zip_longest(*_paths(tree), fillvalue=column_of_ones)
     proba = padded.columns(np.array(first))
     for level in others:
         proba = proba * padded.columns(np.array(level))
@@ -230,7 +238,7 @@ def _probabilities(model: LinearSoftmaxMixin, scores: Value) -> Value:
 def _give(operator: Any, scope: Any, answer: Value, codes: Value) -> None:
     """Make these the outputs: the labels of the codes, and the answer in its type."""
     model, (label, second) = operator.raw_operator, operator.outputs
-    classes = on_host(model.classes_)
+    classes = model.classes_
     if scope.get_options(model, {"nocl": False})["nocl"]:
         classes = np.arange(len(classes))
     if not isinstance(classes[0], str):

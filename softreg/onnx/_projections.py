@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from softreg._losses import Entmax, Loss, TopK
+from softreg._losses import Entmax, Loss, Softmax, TopK
 from softreg._projections import MAX_NEWTON
 from softreg.onnx._graph import Value, while_rising
 
@@ -19,7 +19,17 @@ def distribution(scores: Value, loss: Loss, n_classes: int) -> Value:
     """Return the probabilities (n, K) of scores (n, K)."""
     if isinstance(loss, TopK):
         return _top_softmax(scores, loss.k)
-    alpha = loss.alpha if isinstance(loss, Entmax) else 1.0
+    if isinstance(loss, Softmax):
+        return scores.softmax()
+    if isinstance(loss, Entmax):
+        return _entmax_of(scores, loss.alpha, n_classes)
+    raise NotImplementedError(
+        f"{type(loss).__name__} has no graph yet. Use one of the losses of "
+        "SoftmaxRegression."
+    )
+
+
+def _entmax_of(scores: Value, alpha: float, n_classes: int) -> Value:
     if abs(alpha - 1) < NEAR_ONE:
         return scores.softmax()
     top, _ = scores.largest(1)
