@@ -207,11 +207,22 @@ class HierarchicalSoftmax(
         fitted |= _summary(fits, data)
         fitted["classes_"] = data.classes
         fitted["node_estimators_"] = [fit.estimator for fit in fits]
-        fitted["_tree"] = tree
+        fitted["_joins"], fitted["_tree"] = joins, tree
         self.__dict__ = fitted
         task.ended(lambda: fitted)
         _tell(fits)
         return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is saved: lists of numbers, from which the tree grows again."""
+        state = super().__getstate__()
+        return {name: value for name, value in state.items() if name != "_tree"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take what was saved."""
+        super().__setstate__(state)
+        if "_joins" in state:
+            self._tree = trees.planted(self._joins, len(self.classes_))
 
     @property
     def tree_(self) -> list[Any]:

@@ -9,8 +9,8 @@ rows, and the answer is their average (Polyak & Juditsky 1992).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
-from typing import NamedTuple
+from dataclasses import fields, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,6 +30,7 @@ EMPHASIS = 4.0
 # Of wider rows only the diagonal of the Gram matrix is kept.
 MAX_GRAM_COLUMNS = 1000
 LEAST_BATCH = 1024
+GEOMETRY = [field.name for field in fields(Geometry)]
 
 
 class Seen(NamedTuple):
@@ -55,6 +56,16 @@ class Seen(NamedTuple):
     mean_target: np.ndarray
     geometry: Geometry
 
+    def saved(self) -> dict[str, Any]:
+        """Return it as an estimator keeps it: of no types but Python's and NumPy's."""
+        columns = {name: getattr(self.geometry, name) for name in GEOMETRY}
+        return self._asdict() | {"geometry": columns}
+
+    @classmethod
+    def loaded(cls, saved: dict[str, Any]) -> Seen:
+        """Return what was saved."""
+        return cls(**saved | {"geometry": Geometry(**saved["geometry"])})
+
 
 class OnlineState(NamedTuple):
     """Where the steps stand, (k, P), and their average, which is the answer."""
@@ -63,6 +74,16 @@ class OnlineState(NamedTuple):
     average: np.ndarray
     seen: Seen | None = None
     n_steps: int = 0
+
+    def saved(self) -> dict[str, Any]:
+        """Return it as an estimator keeps it, once rows have been seen."""
+        assert self.seen is not None
+        return self._asdict() | {"seen": self.seen.saved()}
+
+    @classmethod
+    def loaded(cls, saved: dict[str, Any]) -> OnlineState:
+        """Return what was saved."""
+        return cls(**saved | {"seen": Seen.loaded(saved["seen"])})
 
 
 def seen_of(data: Ingested) -> Seen:

@@ -94,7 +94,8 @@ def _sparsemax(shifted: Array, axis: int) -> Array:
 def _entmax15(shifted: Array, axis: int) -> Array:
     """Peters, Niculae & Martins (1905.05702), by sorting."""
     xp = namespace(shifted)
-    half = shifted / 2
+    # The threshold is at least -1: what lies lower has no part, be it -inf.
+    half = xp.clip(shifted / 2, -2.0, 0.0)
     ordered = xp.sort(cast(half, xp.float64), axis=axis, descending=True)
     count = _counts(ordered, axis)
     mean = xp.cumulative_sum(ordered, axis=axis) / count

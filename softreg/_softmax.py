@@ -24,7 +24,7 @@ from softreg._arrays import (
 from softreg._data import Ingested, Stream, ingest
 from softreg._labels import Known, known_classes
 from softreg._losses import Loss, loss_of
-from softreg._online import OnlineState, absorbed, seen_of
+from softreg._online import OnlineState, Seen, absorbed, seen_of
 from softreg._parameters import check_streams, solver_of
 from softreg._prediction import LinearSoftmaxMixin, coefficients_of
 from softreg._progress import progress
@@ -272,7 +272,7 @@ class SoftmaxRegression(
         data = ingest(self, X, y, sample_weight)
 
         def known(rows: list[Record], coef: Array) -> dict[str, Any]:
-            return so_far(data, rows, coef) | {"_seen": seen_of(data)}
+            return so_far(data, rows, coef) | {"_seen": seen_of(data).saved()}
 
         with progress(self) as watch:
             solution = solve(
@@ -286,7 +286,7 @@ class SoftmaxRegression(
                 watch=[*watch, *task.watchers(known)],
             )
         fitted = attributes_of(data, solution, data.weight_decay)
-        fitted["_seen"] = seen_of(data)
+        fitted["_seen"] = seen_of(data).saved()
         become(self, fitted)
         task.ended(lambda: fitted)
         if solution.reason[0] == "halted":
@@ -355,10 +355,10 @@ class SoftmaxRegression(
         """
         check_streams(self)
         known = known_classes(self, classes, y)
-        state: OnlineState | None = self.__dict__.get("_online")
+        state = None
         if hasattr(self, "coef_"):
             check_same_place(self, X, self.coef_, "partial_fit")
-            state = state or _state_of(self)
+            state = _state_of(self)
         seen = None if state is None else state.seen
         mass, weight = (0.0, 0.0) if seen is None else (seen.mass, seen.weight)
         stream = Stream(Known(known, mass), weight, is_new=state is None)
@@ -381,7 +381,7 @@ class SoftmaxRegression(
             "n_iter_": state.n_steps,
             "weight_decay_": data.weight_decay,
             "solver_": MiniBatch.name,
-            "_online": state,
+            "_online": state.saved(),
         }
         become(self, fitted)
         return self
@@ -464,9 +464,11 @@ def linear_attributes(data: Ingested, coef: Array) -> dict[str, Any]:
 
 
 def _state_of(estimator: SoftmaxRegression) -> OnlineState:
-    """Return the state of a fit: its coefficients, and how much they weigh."""
+    """Return where steps stand; after a fit at its coefficients, with their weight."""
+    if hasattr(estimator, "_online"):
+        return OnlineState.loaded(estimator._online)
     coef = coefficients_of(estimator)
-    return OnlineState(coef, coef, estimator._seen)
+    return OnlineState(coef, coef, Seen.loaded(estimator._seen))
 
 
 def _indexable(classes: np.ndarray) -> np.ndarray | None:

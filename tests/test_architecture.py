@@ -38,10 +38,14 @@ OWNERS = {
         "_parameters", "_labels", "_rows", "_partitions", "_data", "_scores",
         "_prediction", "_softmax", "_hierarchical", "_robust", "_large_margin", "_path",
         "_search", "_cross_validation", "_watching", "callbacks", "display",
-        "inference",
+        "inference", "onnx",
     },
     "matplotlib": {"display"},
     "pandas": {"inference"},
+    "onnx": {"onnx"},
+    "skl2onnx": {"onnx"},
+    "onnxruntime": set(),
+    "skops": set(),
     "dask": {"_dask"},
     "distributed": {"_dask"},
     "h5py": set(),
@@ -92,8 +96,8 @@ def test_importing_softreg_loads_no_extra():
         "import sys, sklearn.base, sklearn.utils.validation; "
         "before = set(sys.modules); "
         "import softreg; "
-        "print(*{'cupy', 'dask', 'distributed', 'matplotlib', 'pandas', 'torch'} "
-        "& (set(sys.modules) - before))"
+        "print(*{'cupy', 'dask', 'distributed', 'matplotlib', 'onnx', 'pandas', "
+        "'skl2onnx', 'torch'} & (set(sys.modules) - before))"
     )
     out = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True

@@ -259,6 +259,15 @@ def test_huge_scores_neither_overflow_nor_lose_the_winner(alpha, kind):
     assert np.isfinite(losses).all()
 
 
+@pytest.mark.parametrize("alpha", ALPHAS)
+def test_what_is_masked_has_no_part(alpha):
+    z = np.array([[1.0, 0.5, -1.5], [3.0, -1.0, 2.9]])
+    masked = np.insert(z, 1, -np.inf, axis=1)
+    proba = fn.entmax(masked, alpha)
+    assert (proba[:, 1] == 0).all()
+    np.testing.assert_allclose(np.delete(proba, 1, axis=1), fn.entmax(z, alpha))
+
+
 def test_easy_rows_keep_their_digits():
     z = np.array([[0.0, -50.0, -50.0]])
     expected = np.log1p(2 * np.exp(-50.0))

@@ -208,7 +208,7 @@ def test_balanced_goes_by_the_classes_so_far():
     sizes, balanced = [38, 38], SoftmaxRegression(class_weight="balanced")
     streamed(balanced, X[rare], Y[rare], sizes, classes=[0, 1, 2])
     masses = np.bincount(Y[rare[:76]])
-    np.testing.assert_array_equal(balanced._online.seen.mass, masses)
+    np.testing.assert_array_equal(balanced._online["seen"]["mass"], masses)
     plain = streamed(SoftmaxRegression(), X[rare], Y[rare], sizes, classes=[0, 1, 2])
     assert balanced.predict_proba(X)[:, 0].sum() > plain.predict_proba(X)[:, 0].sum()
 
