@@ -15,7 +15,7 @@ LAYERS = [
     {"_projections", "_factors", "_sources", "_streams", "_dask"},
     {"_top_k"},
     {"_losses", "_targets", "_design", "solvers"},
-    {"_blocks", "_certificate", "_fused", "_preconditioner", "functional"},
+    {"_blocks", "_certificate", "_fused", "_preconditioner", "functional", "losses"},
     {"_kernels", "_minibatches", "_parts"},
     {"_geometry", "_shards"},
     {"_curvature"},
@@ -113,11 +113,13 @@ def test_public_names_are_fixed():
     assert softreg.__all__ == [
         "HierarchicalSoftmax", "LargeMarginSoftmaxRegression",
         "RobustSoftmaxRegression", "SoftmaxRegression", "SoftmaxRegressionCV",
-        "__version__", "callbacks", "display", "functional", "inference",
+        "__version__", "callbacks", "display", "functional", "inference", "losses",
         "softmax_path", "solvers",
     ]  # fmt: skip
+    assert softreg.losses.__all__ == ["Loss"]
     assert softreg.solvers.__all__ == [
-        "LBFGS", "GradientDescent", "MiniBatch", "NewtonCG", "NewtonCholesky",
+        "LBFGS", "GradientDescent", "Line", "MiniBatch", "NewtonCG", "NewtonCholesky",
+        "Objective", "Point", "Solver",
     ]  # fmt: skip
 
 

@@ -9,7 +9,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from softreg._arrays import Array
-from softreg.solvers._loop import Objective, Point, Result, Stop, Watcher, inner
+from softreg.solvers._loop import (
+    Objective,
+    Point,
+    Result,
+    Solver,
+    Stop,
+    Watcher,
+    inner,
+)
 from softreg.solvers._newton_cg import advance, exhausted, run_and_finish
 
 
@@ -30,7 +38,7 @@ class DescentState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class GradientDescent:
+class GradientDescent(Solver):
     """Gradient descent on all rows, with a line search.
 
     With `M = a X'X + lambda I`, the Hessian's shape at W = 0, its direction is

@@ -1,12 +1,14 @@
 """The one loop of every solver: stopping, history, progress, dropping out.
 
-A solver is a frozen dataclass of options with `start` and `step`; `run` owns the rest.
+A solver is a frozen dataclass of options with `start` and `step`; `Solver`, their base,
+owns the rest.
 Every array is problem first, so a batch sheds its finished members by one index.
 """
 
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from numbers import Integral
 from typing import Any, NamedTuple, Protocol
@@ -307,55 +309,159 @@ class Journal:
         )
 
 
-class Stepper(Protocol):
-    """An algorithm: how it starts, and one iteration of every problem of a batch.
+class Solver(ABC):
+    """A way to minimise: how it starts, and one iteration.
 
-    Its state is a NamedTuple, problem first, with `point`, `stalled` (B,) and `take`.
+    A subclass says both; pass an object of it as `solver=` of an estimator. The loop
+    around them is the library's: it judges every point by its proven gap, keeps the
+    history and the best point, tells callbacks, stops at `tol`, at `max_iter` or where
+    nothing is gained in ten iterations, and goes on with float64 products where those
+    of the data are coarser. So a solver cannot return what is not proven, and one that
+    comes to nothing ends in the one warning.
+
+    Every array is a batch of problems, problem first, as the folds of a
+    cross-validation are: a single fit is a batch of one. Objects should be unchangeable
+    and without state of their own, as those of a frozen dataclass of options are: they
+    are copied with the estimator.
+
+    Attributes
+    ----------
+    name : str
+        What `solver_` says; by default the name of the class.
+
+    See Also
+    --------
+    Objective : What a solver may ask.
+    Point : Where it stands.
+
+    Examples
+    --------
+    Steps of length 1 in the metric of the Hessian at W = 0; docs/extending.md has a
+    better one.
+
+    >>> from typing import Any, NamedTuple
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_wine
+    >>> from softreg import SoftmaxRegression
+    >>> from softreg.solvers import Point, Solver
+    >>> class State(NamedTuple):
+    ...     point: Point
+    ...     stalled: np.ndarray
+    ...     metric: Any
+    ...
+    ...     def take(self, members):
+    ...         return State(self.point.take(members), self.stalled[members],
+    ...                      self.metric.take(members))
+    >>> class Plain(Solver):
+    ...     def start(self, objective, coef):
+    ...         metric = objective.shared_preconditioner()
+    ...         stalled = np.zeros(len(coef), dtype=bool)
+    ...         return State(objective.evaluate(coef), stalled, metric)
+    ...
+    ...     def step(self, objective, state):
+    ...         step = state.metric.solve(state.point.gradient)
+    ...         return state._replace(point=objective.evaluate(state.point.coef - step))
+    >>> X, y = load_wine(return_X_y=True)
+    >>> model = SoftmaxRegression(C=1e-3, solver=Plain()).fit(X, y)
+    >>> model.solver_, model.converged_
+    ('Plain', True)
     """
 
+    @property
+    def name(self) -> str:
+        """What `solver_` says: the name of the class."""
+        return type(self).__name__
+
+    @abstractmethod
     def start(self, objective: Any, coef: Array) -> Any:
-        """Return the state at coef."""
+        """Return the state at the coefficients to start from.
 
+        Parameters
+        ----------
+        objective : Objective
+            Of the batch.
+        coef : array of shape (B, k, P)
+            Coefficients, the intercept in the last column: `k` is K, or 1 for two
+            classes.
+
+        Returns
+        -------
+        state : NamedTuple
+            With `point`, the `Point` at coef; `stalled`, an ndarray of B bools, where
+            no more progress is to be had; `take(members)`, the state of fewer problems;
+            and whatever else the solver needs to remember, problem first.
+        """
+
+    @abstractmethod
     def step(self, objective: Any, state: Any) -> Any:
-        """Return the state after one iteration."""
+        """Return the state after one iteration of every problem.
 
+        Parameters
+        ----------
+        objective : Objective
+            Of the problems that are left of the batch.
+        state : NamedTuple
+            The state of these.
 
-def run(
-    stepper: Stepper,
-    objective: Objective,
-    coef: Array,
-    *,
-    stop: Stop,
-    watch: Sequence[Watcher] = (),
-) -> Result:
-    """Iterate until every problem is solved, stalled or out of iterations."""
-    journal = Journal(coef, stop, watch)
-    run_stages(stepper, objective, journal, list(range(coef.shape[0])))
-    return journal.result()
+        Returns
+        -------
+        state : NamedTuple
+            The next. Its point may be worse: the best is kept.
+        """
+
+    def minimize(
+        self,
+        objective: Any,
+        coef: Array,
+        *,
+        stop: Stop,
+        watch: Sequence[Watcher] = (),
+    ) -> Result:
+        """Run the loop: called by the library, not by users.
+
+        Parameters
+        ----------
+        objective : Objective
+            Of the batch.
+        coef : array of shape (B, k, P)
+            Where to start.
+        stop : Stop
+            When to stop.
+        watch : sequence of callable
+            Are told of every iteration.
+
+        Returns
+        -------
+        result : Result
+            The minimiser of each problem, and what is proven of it.
+        """
+        journal = Journal(coef, stop, watch)
+        run_stages(self, objective, journal, list(range(coef.shape[0])))
+        return journal.result()
 
 
 def run_stages(
-    stepper: Stepper, objective: Objective, journal: Journal, members: list[int]
+    solver: Solver, objective: Objective, journal: Journal, members: list[int]
 ) -> None:
     """Run some problems in every precision.
 
     Where the products are coarser than float64 the problems are solved in them first,
     and then in float64: only that proves anything, and it mends what rounding left.
     """
-    run_stage(stepper, objective, journal, members)
+    run_stage(solver, objective, journal, members)
     double = objective.in_double()
     if double is not None:
         journal.forget_bounds(members)
-        run_stage(stepper, double, journal, members)
+        run_stage(solver, double, journal, members)
 
 
 def run_stage(
-    stepper: Stepper, objective: Objective, journal: Journal, members: list[int]
+    solver: Solver, objective: Objective, journal: Journal, members: list[int]
 ) -> None:
     """Run some problems from their best points, in one precision."""
     alive = members
     journal.idle[members] = 0
-    state = stepper.start(objective, journal.best(members))
+    state = solver.start(objective, journal.best(members))
     while True:
         for _ in range(BALANCES):
             if not journal.stop.wants_balance(state.point):
@@ -377,7 +483,7 @@ def run_stage(
         if len(going) < len(alive):
             objective, state = objective.take(going), state.take(going)
             alive = [alive[position] for position in going]
-        state = stepper.step(objective, state)
+        state = solver.step(objective, state)
         journal.n_iter[alive] += 1
 
 

@@ -16,6 +16,7 @@ from softreg.solvers._loop import (
     Objective,
     Point,
     Result,
+    Solver,
     Stop,
     Watcher,
     check_counts,
@@ -60,7 +61,7 @@ class EpochState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class MiniBatch:
+class MiniBatch(Solver):
     """Minibatch descent that converges: no step size, columns of any scale.
 
     An epoch goes through all rows once, in random order. On each minibatch it takes

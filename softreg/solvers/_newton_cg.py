@@ -17,13 +17,12 @@ from softreg.solvers._loop import (
     Objective,
     Point,
     Result,
-    Stepper,
+    Solver,
     Stop,
     Watcher,
     check_counts,
     inner,
     largest_entry,
-    run,
     run_stage,
     run_stages,
 )
@@ -49,7 +48,7 @@ class NewtonState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class NewtonCG:
+class NewtonCG(Solver):
     """Newton's method with conjugate gradients, preconditioned by a factorised Hessian.
 
     It starts with the Hessian's shape at W = 0, one Cholesky factor for every class.
@@ -103,17 +102,6 @@ class NewtonCG:
                 "needs data on a GPU."
             )
 
-    def minimize(
-        self,
-        objective: Objective,
-        coef: Array,
-        *,
-        stop: Stop,
-        watch: Sequence[Watcher] = (),
-    ) -> Result:
-        """Return the minimiser of each problem from coef (B, k, P)."""
-        return run(self, objective, coef, stop=stop, watch=watch)
-
     def start(self, objective: Objective, coef: Array) -> NewtonState:
         """Evaluate the start; away from W = 0 it has a Hessian of its own."""
         point = objective.evaluate(coef, keep=True)
@@ -144,21 +132,21 @@ class NewtonCG:
 
 
 def run_and_finish(
-    stepper: Stepper,
+    solver: Solver,
     objective: Objective,
     coef: Array,
     *,
     stop: Stop,
     watch: Sequence[Watcher] = (),
 ) -> Result:
-    """Iterate as `run`; what stalls short of `tol` is finished by Newton's method.
+    """Run a solver's loop; what stalls short of `tol` is finished by Newton's method.
 
     It goes by slopes and sees the curvature where it stands: a step of it proves what
     steps of rougher kinds can only come near.
     """
     journal = Journal(coef, stop, watch)
     members = list(range(coef.shape[0]))
-    run_stages(stepper, objective, journal, members)
+    run_stages(solver, objective, journal, members)
     stalled = [b for b in members if journal.reason[b] == "stalled"]
     if stalled and objective.convex:
         double = (objective.in_double() or objective).take(stalled)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from softreg._arrays import Array, namespace
-from softreg.solvers._loop import Objective, Point, Result, Stop, Watcher, inner, run
+from softreg.solvers._loop import Objective, Point, Solver, inner
 from softreg.solvers._newton_cg import NewtonState, advance, exhausted, searched
 
 # Trial steps read no row where scores are kept; a Hessian saved is worth many.
@@ -20,7 +19,7 @@ MIN_SIDE = 64
 
 
 @dataclass(frozen=True)
-class NewtonCholesky:
+class NewtonCholesky(Solver):
     """Newton's method with a Cholesky factor of the whole Hessian.
 
     For small K (d + 1): the Hessian takes `8 (K (d + 1))^2` bytes, and an iteration
@@ -36,17 +35,6 @@ class NewtonCholesky:
     """
 
     name = "newton-cholesky"
-
-    def minimize(
-        self,
-        objective: Objective,
-        coef: Array,
-        *,
-        stop: Stop,
-        watch: Sequence[Watcher] = (),
-    ) -> Result:
-        """Return the minimiser of each problem from coef (B, k, P)."""
-        return run(self, objective, coef, stop=stop, watch=watch)
 
     def start(self, objective: Objective, coef: Array) -> NewtonState:
         """Evaluate the start."""
