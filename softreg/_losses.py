@@ -92,7 +92,7 @@ class Loss(ABC):
         Returns
         -------
         potential : array of shape (B, n_rows)
-            f, at least 0.
+            The value of f, at least 0.
         proba : array of shape (B, K, n_rows)
             Its gradient, a new array; sums to one over the classes.
         """
@@ -109,7 +109,7 @@ class Loss(ABC):
         Returns
         -------
         curvature : array of shape (B, K, n_rows)
-            s, at least 0. The caller does not write to it: it may be `proba` itself.
+            At least 0. The caller does not write to it: it may be `proba` itself.
         total : array of shape (B, 1, n_rows) or float
             Its sum over the classes, above 0.
         """

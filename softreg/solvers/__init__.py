@@ -8,10 +8,11 @@ your own is a subclass of `Solver`, which asks an `Objective` for a `Point`, or 
 
 from softreg.solvers._gradient_descent import GradientDescent
 from softreg.solvers._lbfgs import LBFGS
-from softreg.solvers._loop import Line, Objective, Point, Solver
+from softreg.solvers._loop import Solver
 from softreg.solvers._minibatch import MiniBatch
 from softreg.solvers._newton_cg import NewtonCG
 from softreg.solvers._newton_cholesky import NewtonCholesky
+from softreg.solvers._protocols import Line, Objective, Point
 
 SOLVERS: dict[str, type[Solver]] = {
     "gd": GradientDescent,

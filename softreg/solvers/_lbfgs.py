@@ -13,8 +13,6 @@ from softreg._arrays import Array, is_on_gpu, like, to_numpy
 from softreg.solvers._loop import (
     PATIENCE,
     Journal,
-    Objective,
-    Point,
     Result,
     Solver,
     Stop,
@@ -23,6 +21,7 @@ from softreg.solvers._loop import (
     run_stage,
 )
 from softreg.solvers._newton_cg import NewtonCG, run_and_finish
+from softreg.solvers._protocols import Objective, Point
 from softreg.solvers._two_loop import MemoryState, TwoLoop
 
 
@@ -48,9 +47,24 @@ class LBFGS(Solver):
     on_host : bool or None, default=None
         Whether to run SciPy's routine; None: unless the data lie on a GPU.
 
+    Raises
+    ------
+    ValueError
+        For an option out of its range.
+
     References
     ----------
     Liu & Nocedal, "On the limited memory BFGS method", Math. Programming 45, 1989.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_wine
+    >>> from softreg import SoftmaxRegression
+    >>> from softreg.solvers import LBFGS
+    >>> X, y = load_wine(return_X_y=True)
+    >>> model = SoftmaxRegression(C=1e-3, solver=LBFGS(memory=30)).fit(X, y)
+    >>> model.converged_, model.solver_
+    (True, 'lbfgs')
     """
 
     memory: int = 10

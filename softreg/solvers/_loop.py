@@ -9,115 +9,20 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from numbers import Integral
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from softreg._arrays import Array, like, namespace, to_numpy
+from softreg._arrays import Array, namespace, to_numpy
+from softreg.solvers._protocols import Objective, Point
 
 # A problem that has not come nearer in so many iterations, by any measure, has stalled.
 PATIENCE = 10
 NEARER = 0.9
 # Of many classes the first step in the intercepts alone leaves some out of balance.
 BALANCES = 3
-
-
-class Point(NamedTuple):
-    """Where a solver stands, problem first; data, not closures."""
-
-    coef: Array  # (B, k, P)
-    value: Array  # (B,)
-    gradient: Array  # (B, k, P)
-    gap: Array  # (B,) proven bound of value - minimum; inf where there is none
-    balanced_gap: Array  # (B,) what the bound would be with the intercepts at optimum
-    rounding: Array  # (B,) rounding of the value, relatively
-    kept: Any = None  # what the blocks kept, or None: recompute
-    held_out: Array | None = None  # (B, 2) accuracy, log-probability of held-out rows
-
-    def take(self, members: list[int]) -> Point:
-        """Return the point of fewer problems."""
-        xp = namespace(self.coef)
-        index = like(np.asarray(members), self.coef)
-        coef, value, gradient, gap, balanced, rounding = (
-            xp.take(a, index, axis=0) for a in self[:6]
-        )
-        kept = self.kept
-        if not isinstance(kept, list):
-            kept = None  # what workers keep is of all problems
-        else:
-            kept = [tuple(xp.take(a, index, axis=0) for a in block) for block in kept]
-        held_out = self.held_out
-        if held_out is not None:
-            held_out = xp.take(held_out, index, axis=0)
-        return Point(coef, value, gradient, gap, balanced, rounding, kept, held_out)
-
-
-class Line(NamedTuple):
-    """Values and slopes along `coef + step * direction`, (B,) each."""
-
-    value: Array
-    slope: Array
-
-
-class Objective(Protocol):
-    """What a solver may ask of B regularised mean losses over the same rows."""
-
-    @property
-    def convex(self) -> bool:
-        """Whether there is one minimum."""
-
-    @property
-    def passes(self) -> float:
-        """Reads of X so far."""
-
-    @property
-    def eps(self) -> float:
-        """Rounding unit of the products."""
-
-    def evaluate(self, coef: Array, *, keep: bool = False) -> Point:
-        """Return value, gradient and gap; one pass."""
-
-    def slopes(self, point: Point) -> np.ndarray:
-        """Return the gradient's largest entry, as it is and standardised, (B, 2)."""
-
-    def balance(self, point: Point) -> Point:
-        """Return the point after a Newton step in the intercepts alone."""
-
-    def hessian_product(self, point: Point, direction: Array) -> Array:
-        """Return the Hessian at the point times direction; one pass."""
-
-    def line(self, point: Point, direction: Array) -> Callable[[Array], Line]:
-        """Return the function of steps along a direction."""
-
-    def shared_preconditioner(self) -> Any:
-        """Return one block for every class, with a square root."""
-
-    def curvature_preconditioner(self, point: Point, thoroughness: int) -> Any:
-        """Return an approximate inverse Hessian, from a sample of rows."""
-
-    def curvature_cost(self, thoroughness: int) -> float:
-        """Return about what that costs, in passes."""
-
-    def hessian_preconditioner(self, point: Point) -> Any:
-        """Return the inverse of the whole Hessian."""
-
-    def minibatch_rows(self) -> int:
-        """Return how many rows make a minibatch unless a solver says so."""
-
-    def minibatches(self, seed: Sequence[int], n_rows: int) -> Iterator[Any]:
-        """Yield the objectives of shuffled minibatches of about so many rows."""
-
-    @property
-    def n_rows(self) -> int:
-        """Rows of the data."""
-
-    def take(self, members: list[int]) -> Objective:
-        """Return the same rows with fewer problems."""
-
-    def in_double(self) -> Objective | None:
-        """Return the objective with float64 products; None where it has them."""
 
 
 class Stop(NamedTuple):

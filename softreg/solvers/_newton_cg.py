@@ -14,8 +14,6 @@ from softreg.solvers._conjugate_gradient import newton_direction
 from softreg.solvers._line_search import FLATNESS, Step, search
 from softreg.solvers._loop import (
     Journal,
-    Objective,
-    Point,
     Result,
     Solver,
     Stop,
@@ -26,6 +24,7 @@ from softreg.solvers._loop import (
     run_stage,
     run_stages,
 )
+from softreg.solvers._protocols import Objective, Point
 
 
 class NewtonState(NamedTuple):
@@ -76,9 +75,24 @@ class NewtonCG(Solver):
         Only the steps become rougher: gradients, and so the optimum and its proof, are
         exact. Refused where the data lie on no GPU.
 
+    Raises
+    ------
+    ValueError
+        For an option out of its range.
+
     References
     ----------
     Galli & Lin, "Truncated Newton methods for linear classification", 2021.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_wine
+    >>> from softreg import SoftmaxRegression
+    >>> from softreg.solvers import NewtonCG
+    >>> X, y = load_wine(return_X_y=True)
+    >>> model = SoftmaxRegression(C=1e-3, solver=NewtonCG(max_cg=50)).fit(X, y)
+    >>> model.converged_, model.solver_
+    (True, 'newton-cg')
     """
 
     cg_tol: float = 0.3

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from softreg._arrays import Array, namespace
-from softreg.solvers._loop import Objective, Point, Solver, inner
+from softreg.solvers._loop import Solver, inner
 from softreg.solvers._newton_cg import NewtonState, advance, exhausted, searched
+from softreg.solvers._protocols import Objective, Point
 
 # Trial steps read no row where scores are kept; a Hessian saved is worth many.
 FLATNESS = 0.1
@@ -32,6 +33,21 @@ class NewtonCholesky(Solver):
     see the rows that a step will bring close. Where the line search leaves step 1, up
     to seven steps of nonlinear conjugate gradients (Polak & Ribiere 1969) with the same
     factor follow before the Hessian is made again: two passes each.
+
+    References
+    ----------
+    Polak & Ribiere, "Note sur la convergence de methodes de directions conjuguees",
+    Revue francaise d'informatique et de recherche operationnelle 3, 1969.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_wine
+    >>> from softreg import SoftmaxRegression
+    >>> from softreg.solvers import NewtonCholesky
+    >>> X, y = load_wine(return_X_y=True)
+    >>> model = SoftmaxRegression(C=1e-3, solver=NewtonCholesky()).fit(X, y)
+    >>> model.converged_, model.solver_
+    (True, 'newton-cholesky')
     """
 
     name = "newton-cholesky"
