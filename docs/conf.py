@@ -48,6 +48,7 @@ numpydoc_show_class_members = False
 # All but: extended summaries, "See Also" and examples of every method, and values that
 # are returned having no name. tests/test_documents.py says who has examples.
 numpydoc_validation_checks = {"all", "ES01", "SA01", "EX01", "RT02"}
+numpydoc_validation_exclude = {r"\.Objective$"}  # a protocol: nobody calls it
 
 # The scripts are run by the tests, which need minutes.
 sphinx_gallery_conf = {

@@ -1,6 +1,7 @@
 """Every page of docs/ runs as it stands, keeps what it promises, and is linked."""
 
 import ast
+import re
 
 import pytest
 from pages import DOCS, ROOT, code_of
@@ -41,3 +42,12 @@ def test_a_loss_and_a_solver_take_less_than_forty_lines():
                 )
     assert set(lengths) == {"FermiDirac", "State", "BarzilaiBorwein"}
     assert max(lengths.values()) < 40
+
+
+def test_tests_that_the_promises_name_exist():
+    named = re.findall(
+        r"`(test_\w+\.py)::(test_\w+)`", (DOCS / "promises.md").read_text()
+    )
+    assert len(named) > 30
+    for file, name in named:
+        assert f"def {name}(" in (ROOT / "tests" / file).read_text(), f"{file}::{name}"
