@@ -57,8 +57,9 @@ sphinx_gallery_conf = {
     "filename_pattern": r"^$",
     "plot_gallery": False,
     "download_all_examples": False,
+    "remove_config_comments": True,
     "show_memory": False,
-    "min_reported_time": 1e9,
+    "write_computation_times": False,
     "within_subsection_order": "FileNameSortKey",
     "copyfile_regex": "",
 }

@@ -10,6 +10,8 @@ coefficients go into a picture. Run it, in a minute, with::
     python examples/choose_C.py [FILE.png]
 """
 
+# sphinx_gallery_thumbnail_path = "images/choose_C.png"
+
 import sys
 import time
 import warnings

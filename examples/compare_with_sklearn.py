@@ -24,6 +24,8 @@ Run it, in about a minute, with::
 It writes a figure, `compare_with_sklearn.png` in the current directory unless told.
 """
 
+# sphinx_gallery_thumbnail_path = "images/compare_with_sklearn.png"
+
 from __future__ import annotations
 
 import argparse

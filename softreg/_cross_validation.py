@@ -169,7 +169,7 @@ class SoftmaxRegressionCV(
         evaluation.
     n_features_in_ : int
         Columns of X.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the columns, where all are strings.
 
     See Also

@@ -93,7 +93,7 @@ class HierarchicalSoftmax(StatusMixin, ClassifierMixin, BaseEstimator):
         Whether every node reached its `tol`.
     n_features_in_ : int
         Columns of X.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the columns, where X has string names.
 
     See Also

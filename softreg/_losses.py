@@ -18,7 +18,7 @@ from softreg._arrays import Array, cast, inner_over_classes, namespace
 
 
 class Loss(ABC):
-    """A loss of a row of scores: `f(u) - <u, q>`, f a convex potential.
+    """A loss of a row of scores: ``f(u) - <u, q>``, f a convex potential.
 
     A subclass says what f is; pass an object of it as `loss=` of an estimator. Targets,
     weights, penalty, solvers and the proof of the optimum are the library's: they
