@@ -415,6 +415,13 @@ class SoftmaxRegressionCV(
         -------
         score : float
             Accuracy where `scoring` is None.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
+        ValueError
+            For rows that do not go with the fit, or that the scorer refuses.
         """
         X, y, sample_weight = on_host(X), in_memory(y), in_memory(sample_weight)
         routing = get_config()["enable_metadata_routing"]
