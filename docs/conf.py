@@ -63,3 +63,13 @@ sphinx_gallery_conf = {
     "within_subsection_order": "FileNameSortKey",
     "copyfile_regex": "",
 }
+
+
+def without_call(app, what, name, *_):
+    """Show no signature of what nobody calls."""
+    return ("", None) if name.endswith(".Objective") else None
+
+
+def setup(app):
+    """Connect."""
+    app.connect("autodoc-process-signature", without_call)

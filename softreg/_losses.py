@@ -30,7 +30,8 @@ class Loss(ABC):
     Arrays are class-major, problem first: `(B, K, n_rows)`, floats of 32 or 64 bits of
     the library of the data, whose answers keep their dtype. Objects should be
     unchangeable, and equal where they mean the same, as those of a frozen dataclass
-    are: they are copied with the estimator and, on a cluster, pickled.
+    are: they are copied with the estimator. On a cluster they are pickled: the class
+    must be of a module that the workers can import.
 
     See Also
     --------
