@@ -1,10 +1,11 @@
-"""Probabilities one can bet on: a temperature chosen after the fit, or before.
+"""Probabilities one can bet on: a temperature chosen after the fit, or before
+===========================================================================
 
 A fit with little penalty is too sure of itself. `CalibratedClassifierCV` with
 `method="temperature"` divides its scores by one number, chosen on held-out rows: the
 log-loss falls, and confidence comes down to accuracy. `temperature=` in training is
 something else, a change of units: training at (C, T) gives the probabilities of
-(C / T^2, 1), so it can do no more than another C. Run it, in seconds, with
+(C / T^2, 1), so it can do no more than another C. Run it, in seconds, with::
 
     python examples/calibration.py
 """

@@ -1,13 +1,16 @@
-"""Three searches over C: one batch, fifty fits, and scikit-learn's.
+"""Three searches over C: one batch, fifty fits, and scikit-learn's
+================================================================
 
 The same ten values of C and five folds on raw digits, by `SoftmaxRegressionCV` (the
 folds of a C are one batch), by `GridSearchCV` over `SoftmaxRegression` (fifty fits and
 a last one), and by `LogisticRegressionCV` with its default solver. Each prints its
 time beside the first, the C it chose, and how often it warned; the score curves and
-coefficients go into a picture. Run it, in a minute, with
+coefficients go into a picture. Run it, in a minute, with::
 
     python examples/choose_C.py [FILE.png]
 """
+
+# sphinx_gallery_thumbnail_path = "images/choose_C.png"
 
 import sys
 import time

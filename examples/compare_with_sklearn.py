@@ -1,7 +1,8 @@
-"""Compare SoftmaxRegression with the solvers of scikit-learn's LogisticRegression.
+"""Compare SoftmaxRegression with the solvers of scikit-learn's LogisticRegression
+===============================================================================
 
 Every estimator gets the same unscaled training data and the same C = 1, so all seek the
-minimum of one function,
+minimum of one function::
 
     F = mean cross-entropy + ||W||^2 / (2 C n),
 
@@ -16,12 +17,14 @@ machine, threads that wait for one another cost some solvers far more than other
 the ratios mean something, only within one run, and for the fits timed once only roughly
 unless the machine is idle.
 
-Run it, in about a minute, with
+Run it, in about a minute, with::
 
     python examples/compare_with_sklearn.py [--quick] [--threads N] [--output PATH]
 
 It writes a figure, `compare_with_sklearn.png` in the current directory unless told.
 """
+
+# sphinx_gallery_thumbnail_path = "images/compare_with_sklearn.png"
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""Soft targets: a small model that learns from a stronger one.
+"""Soft targets: a small model that learns from a stronger one
+===========================================================
 
 A neural network trained on a thousand digits says of a few others how probable each
 class is. A softmax regression that is trained on these probabilities learns more from
 as few rows than from their labels: also what each looks like besides. It stays as small
-as ever. The network is asked of rows it has not seen. Run it, in half a minute, with
+as ever. The network is asked of rows it has not seen. Run it, in half a minute, with::
 
     python examples/distillation.py
 """

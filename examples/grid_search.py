@@ -1,9 +1,10 @@
-"""Search for C on raw columns: no scaler, no max_iter, no warnings.
+"""Search for C on raw columns: no scaler, no max_iter, no warnings
+================================================================
 
 `SoftmaxRegression` solves each fit to a proven optimum in whatever units the columns
 come, so a scaler is a choice of penalty, not a need of the solver. The search here
 tries every C with and without one, on the wine data (columns from 0.1 to 1700), and
-the same search runs with `LogisticRegression` beside it. Run it, in seconds, with
+the same search runs with `LogisticRegression` beside it. Run it, in seconds, with::
 
     python examples/grid_search.py
 """

@@ -1,8 +1,9 @@
-"""Wrong labels: what they cost, and what helps.
+"""Wrong labels: what they cost, and what helps
+============================================
 
 A share of the training labels is replaced by wrong ones. Each model chooses C by
 cross-validation on these, and is scored on clean ones. The suspects are the rows of
-least weight in the robust fit. Run it, in a minute, with
+least weight in the robust fit. Run it, in a minute, with::
 
     python examples/label_noise.py [--output PATH]
 """
@@ -47,7 +48,6 @@ def main() -> None:
         order_of_trust = np.argsort(search.best_estimator_.row_weights_)
         suspects = order_of_trust[: max(wrong.sum(), 1)]
         print(f"; of as many suspects {wrong[suspects].mean():.0%} are")
-
     _, ax = plt.subplots(figsize=(6, 4), layout="constrained")
     ax.plot(SHARES, np.transpose(list(scores.values())), "o-", label=list(scores))
     ax.set(xlabel="share of wrong labels in training", ylabel="accuracy, clean labels")

@@ -1,9 +1,10 @@
-"""Many classes: a tree of softmaxes beside the flat one.
+"""Many classes: a tree of softmaxes beside the flat one
+=====================================================
 
 Classes come in families, as most real ones do. The flat model forms a score for every
 class in every pass; the tree only those on the way to a row's class. It is fitted with
 the three kinds of trees, and compared with the flat model by time, accuracy, and by
-whether the truth is among the five best. Run it, in about half a minute, with
+whether the truth is among the five best. Run it, in about half a minute, with::
 
     python examples/many_classes.py [--classes K]
 """
@@ -34,11 +35,9 @@ def main() -> None:
     K = parser.parse_args().classes
     X, y = families(K, np.random.default_rng(0))
     X, X_test, y, y_test = train_test_split(X, y, stratify=y, random_state=0)
-    flat = SoftmaxRegression()
-    models = {"flat": flat}
-    models |= {
-        t: HierarchicalSoftmax(tree=t) for t in ("cluster", "huffman", "balanced")
-    }
+    kinds = ("cluster", "huffman", "balanced")
+    models = {"flat": SoftmaxRegression()}
+    models |= {kind: HierarchicalSoftmax(tree=kind) for kind in kinds}
     first = None
     print(f"{'':10}time / flat  accuracy  truth in the best 5")
     for name, model in models.items():

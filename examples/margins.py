@@ -1,10 +1,11 @@
-"""Margins: mistakes that cost more get more room.
+"""Margins: mistakes that cost more get more room
+==============================================
 
 Here a mistaken digit costs what it is off by, as on an invoice. A margin matrix with
 that cost in training asks for the more distance between two classes the worse it is to
 take one for the other. Compared by the mean cost of a test prediction: no margin, the
 same margin for all mistakes, the cost matrix (both convex and proven), and the angular
-margin of L-Softmax, which is neither. Run it, in seconds, with
+margin of L-Softmax, which is neither. Run it, in seconds, with::
 
     python examples/margins.py
 """

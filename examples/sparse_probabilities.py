@@ -1,9 +1,10 @@
-"""Probabilities that are exactly zero: from softmax to sparsemax.
+"""Probabilities that are exactly zero: from softmax to sparsemax
+==============================================================
 
 Every loss fits the same digits; the table shows how many classes each still considers
 possible, and what that does to the test score. The figure shows the probabilities of
 one hard test image. Tune sparse losses by the Brier score: one certain mistake makes
-the log-loss infinite. Run it, in seconds, with
+the log-loss infinite. Run it, in seconds, with::
 
     python examples/sparse_probabilities.py [--output PATH]
 """

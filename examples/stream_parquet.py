@@ -1,11 +1,12 @@
-"""More rows than memory: a Parquet file in batches, through a pipeline.
+"""More rows than memory: a Parquet file in batches, through a pipeline
+====================================================================
 
 The system refuses this process more memory than the cap, a fraction of what the file
 holds. Batch by batch is predicted and then learned, so that the accuracy beside the bar
 is that on rows not seen before. The columns come in units from 1e-4 to 1e4 and nothing
 scales them: `partial_fit` takes Newton steps, to which units are all the same. Halfway
 the pipeline is pickled; what goes on from the pickle ends with the same bits. Needs
-pandas and pyarrow. Run it, in a quarter of a minute, with
+pandas and pyarrow. Run it, in a quarter of a minute, with::
 
     python examples/stream_parquet.py [--rows N]
 """

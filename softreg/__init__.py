@@ -1,6 +1,6 @@
 """Softmax regression that proves its optimum, for scikit-learn."""
 
-from softreg import callbacks, display, functional, inference, solvers
+from softreg import callbacks, display, functional, inference, losses, solvers
 from softreg._cross_validation import SoftmaxRegressionCV
 from softreg._hierarchical import HierarchicalSoftmax
 from softreg._large_margin import LargeMarginSoftmaxRegression
@@ -21,6 +21,7 @@ __all__ = [
     "display",
     "functional",
     "inference",
+    "losses",
     "softmax_path",
     "solvers",
 ]

@@ -84,13 +84,15 @@ class SoftmaxRegressionCV(
     refit : bool, default=True
         Whether to fit all rows at the chosen C. Otherwise the coefficients are the mean
         of the folds' at that C.
-    loss : {"softmax", "entmax15", "sparsemax", "topk-<k>"} or float, default="softmax"
-        The Fenchel-Young loss of Tsallis' entropy of order alpha in (0, 2]: 1 is
+    loss : str, float or softreg.losses.Loss, default="softmax"
+        "softmax", "entmax15", "sparsemax", "topk-<k>" or an order alpha in (0, 2], of
+        which the loss is the Fenchel-Young loss of Tsallis' entropy: 1 is
         "softmax", the cross-entropy; 1.5 is "entmax15" and 2 "sparsemax", which give
         classes far below the best a probability of exactly 0 and rows far on the right
         side no loss; below 1 tails are heavier and outliers in X weigh less. "topk-3"
         is the cross-entropy of the softmax over the 3 largest scores, or as many as
-        named, from 2 to K, all others having probability 0.
+        named, from 2 to K, all others having probability 0. An object is a loss of
+        your own.
     temperature : float, default=1.0
         T of the loss and of `predict_proba`; `decision_function` gives `W x + b`.
     label_smoothing : float, default=0.0
@@ -106,10 +108,11 @@ class SoftmaxRegressionCV(
     class_weight : None, "balanced" or dict, default=None
         Weights of the classes; "balanced" is `S / (K * weight of the class)`. Labels a
         dict lacks weigh 1. Refused with soft targets.
-    solver : str or object of softreg.solvers, default="auto"
+    solver : str or softreg.solvers.Solver, default="auto"
         "auto", "lbfgs", "newton-cg", "newton-cholesky", "minibatch" or "gd": how to
-        solve; the optimum is the same. An object sets options. "auto" is
-        "newton-cholesky" while `n (K (d + 1))^2 <= 5e6`, else "newton-cg".
+        solve; the optimum is the same. An object sets options, or is a solver of your
+        own. "auto" is "newton-cholesky" while `n (K (d + 1))^2 <= 5e6`, else
+        "newton-cg".
     tol : float, default=1e-4
         Stop once `optimality_gap_ <= tol * objective_`. Where lambda = 0 there is no
         such proof: stop once the gradient's largest entry is at most tol times that at
@@ -174,7 +177,7 @@ class SoftmaxRegressionCV(
         evaluation.
     n_features_in_ : int
         Columns of X.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the columns, where all are strings.
 
     See Also
@@ -217,7 +220,7 @@ class SoftmaxRegressionCV(
         scoring: Any = None,
         selection: str = "best",
         refit: bool = True,
-        loss: str | float = "softmax",
+        loss: str | float | Loss = "softmax",
         temperature: float = 1.0,
         label_smoothing: float = 0.0,
         margin: Any = 0.0,
@@ -427,6 +430,13 @@ class SoftmaxRegressionCV(
         -------
         score : float
             Accuracy where `scoring` is None.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
+        ValueError
+            For rows that do not go with the fit, or that the scorer refuses.
         """
         X, y, sample_weight = on_host(X), in_memory(y), in_memory(sample_weight)
         routing = get_config()["enable_metadata_routing"]

@@ -98,7 +98,7 @@ class HierarchicalSoftmax(
         Whether every node reached its `tol`.
     n_features_in_ : int
         Columns of X.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the columns, where X has string names.
 
     See Also
@@ -244,6 +244,22 @@ class HierarchicalSoftmax(
         -------
         labels : ndarray of shape (n_samples,) or (n_samples, top_k)
             Labels from `classes_`, the most probable first.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
+        ValueError
+            For X that does not go with the fit, or for more labels than classes.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from softreg import HierarchicalSoftmax
+        >>> X, y = load_iris(return_X_y=True)
+        >>> model = HierarchicalSoftmax(tree=[0, [1, 2]]).fit(X, y)
+        >>> model.predict(X[[0, 100]], top_k=2).tolist()
+        [[0, 1], [2, 1]]
         """
         labels, _ = self.predict_best(X, 1 if top_k is None else top_k)
         return labels[:, 0] if top_k is None else labels
@@ -270,6 +286,23 @@ class HierarchicalSoftmax(
             Labels from `classes_`, the most probable first.
         proba : ndarray of shape (n_samples, k)
             Their probabilities, as `predict_proba` has them.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
+        ValueError
+            For X that does not go with the fit, or for more labels than classes.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from softreg import HierarchicalSoftmax
+        >>> X, y = load_iris(return_X_y=True)
+        >>> model = HierarchicalSoftmax(tree=[0, [1, 2]]).fit(X, y)
+        >>> labels, proba = model.predict_best(X[[0, 60]], 2)
+        >>> labels[:, 0], proba.shape
+        (array([0, 1]), (2, 2))
         """
         check_is_fitted(self)
         n_classes = len(self.classes_)
@@ -297,6 +330,22 @@ class HierarchicalSoftmax(
         -------
         proba : ndarray of shape (n_samples, n_classes)
             Rows sum to one.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
+        ValueError
+            For X that does not go with the fit, naming what is wrong.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from softreg import HierarchicalSoftmax
+        >>> X, y = load_iris(return_X_y=True)
+        >>> model = HierarchicalSoftmax(tree=[0, [1, 2]]).fit(X, y)
+        >>> model.predict_proba(X[:2]).sum(axis=1).round(6)
+        array([1., 1.])
         """
         return np.exp(self.predict_log_proba(X))
 
@@ -312,6 +361,22 @@ class HierarchicalSoftmax(
         -------
         log_proba : ndarray of shape (n_samples, n_classes)
             -inf where a node gives probability 0.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
+        ValueError
+            For X that does not go with the fit, naming what is wrong.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from softreg import HierarchicalSoftmax
+        >>> X, y = load_iris(return_X_y=True)
+        >>> model = HierarchicalSoftmax(tree=[0, [1, 2]]).fit(X, y)
+        >>> bool((model.predict_log_proba(X) < 0).all())
+        True
         """
         check_is_fitted(self)
         X = checked_rows(self, X, reset=False)

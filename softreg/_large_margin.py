@@ -84,8 +84,16 @@ class LargeMarginSoftmaxRegression(
         Factor of the angle; 1 is the softmax fit.
     mu_min : float, default=10.0
         Least weight of the plain score. As it falls to 0 the margin is met in full.
-    C, weight_decay, fit_intercept, penalize_intercept, class_weight, n_jobs, verbose
-        As in `SoftmaxRegression`. The intercept is outside the angle.
+    C : float, default=1.0
+        Inverse of the regularisation strength, in (0, inf]; `inf` is unpenalised.
+    weight_decay : float, default=None
+        Lambda of the mean loss, 0 or more; overrides C.
+    fit_intercept : bool, default=True
+        Whether to fit b, which is outside the angle.
+    penalize_intercept : bool, default=False
+        Whether the penalty includes b.
+    class_weight : None, "balanced" or dict, default=None
+        Weights of the classes, as in `SoftmaxRegression`.
     tol : float, default=1e-4
         Stop at each mu once the gradient's largest entry is at most tol times that at
         W = 0, b = 0; or, where the coefficients of a class have shrunk to nothing and
@@ -93,6 +101,10 @@ class LargeMarginSoftmaxRegression(
         for the start, as in `SoftmaxRegression`.
     max_iter : int, default=1000
         Most iterations at each mu.
+    n_jobs : int, default=None
+        Threads for blocks of rows, as in `SoftmaxRegression`.
+    verbose : int, default=0
+        1 prints a line an iteration.
 
     Attributes
     ----------

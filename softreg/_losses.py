@@ -9,46 +9,166 @@ from __future__ import annotations
 
 import math
 import re
-from typing import NamedTuple, Protocol
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
 
 from softreg import _projections as projections
 from softreg import _top_k as top_k
 from softreg._arrays import Array, cast, inner_over_classes, namespace
 
 
-class Loss(Protocol):
-    """A potential with its gradient, the shape of its Hessian, and its inverse."""
+class Loss(ABC):
+    """A loss of a row of scores: ``f(u) - <u, q>``, f a convex potential.
+
+    A subclass says what f is; pass an object of it as `loss=` of an estimator. Targets,
+    weights, penalty, solvers and the proof of the optimum are the library's: they
+    need that f is convex, that `f(u + c) = f(u) + c` for a shift c of all scores, that
+    its gradient is a distribution over the classes, and that `f(u) >= max(u)`. In
+    other words f is conjugate to a convex function Omega of distributions that is
+    nowhere above 0, and the loss is that of Fenchel and Young less `Omega(q)`.
+
+    Arrays are class-major, problem first: `(B, K, n_rows)`, floats of 32 or 64 bits of
+    the library of the data, whose answers keep their dtype. Objects should be
+    unchangeable, and equal where they mean the same, as those of a frozen dataclass
+    are: they are copied with the estimator. On a cluster they are pickled: the class
+    must be of a module that the workers can import.
+
+    See Also
+    --------
+    softreg.SoftmaxRegression : Takes it as `loss`.
+
+    Notes
+    -----
+    `curvature` describes the Hessian of f in the form that every Omega that is a sum
+    over the classes has, with `s = 1 / Omega''`. Where f has another Hessian, override
+    `hessian_product` with it: `curvature` then only shapes preconditioners and
+    `proba_jacobian`.
+
+    References
+    ----------
+    Blondel, Martins & Niculae, "Learning with Fenchel-Young losses", JMLR 21, 2020.
+
+    Examples
+    --------
+    The softmax, written anew; docs/extending.md has a loss that is not here yet.
+
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_wine
+    >>> from softreg import SoftmaxRegression
+    >>> from softreg.losses import Loss
+    >>> class LogSumExp(Loss):
+    ...     def potential_and_proba(self, shifted):
+    ...         proba = np.exp(shifted)
+    ...         total = proba.sum(axis=1)
+    ...         return np.log(total), proba / total[:, None]
+    ...
+    ...     def curvature(self, proba):
+    ...         return proba, 1.0
+    ...
+    ...     def scores(self, proba):
+    ...         return np.log(proba)
+    >>> X, y = load_wine(return_X_y=True)
+    >>> model = SoftmaxRegression(loss=LogSumExp()).fit(X, y)
+    >>> model.converged_
+    True
+    """
 
     @property
     def reaches_zero(self) -> bool:
-        """Whether a finite score can have loss 0."""
+        """Whether a finite score can have loss 0, by default not.
 
+        If so separated classes have an optimum without a penalty.
+        """
+        return False
+
+    @abstractmethod
     def potential_and_proba(self, shifted: Array) -> tuple[Array, Array]:
-        """Return the potential (B, rows) and its gradient (B, K, rows).
+        """Return the potential and its gradient, the probabilities.
 
-        The largest entry of `shifted` over the classes is 0.
+        Parameters
+        ----------
+        shifted : array of shape (B, K, n_rows)
+            Scores, less the largest of their row: it is 0. Not to be overwritten.
+
+        Returns
+        -------
+        potential : array of shape (B, n_rows)
+            The value of f, at least 0.
+        proba : array of shape (B, K, n_rows)
+            Its gradient, a new array; sums to one over the classes.
         """
 
+    @abstractmethod
     def curvature(self, proba: Array) -> tuple[Array, Array | float]:
-        """Return s (B, K, rows) and its sum: dp/dz = diag(s) - s s' / sum(s).
+        """Return s and its sum, of the Hessian `diag(s) - s s' / sum(s)`.
 
-        The sum is (B, 1, rows), or one number.
+        Parameters
+        ----------
+        proba : array of shape (B, K, n_rows)
+            Probabilities.
+
+        Returns
+        -------
+        curvature : array of shape (B, K, n_rows)
+            At least 0. The caller does not write to it: it may be `proba` itself.
+        total : array of shape (B, 1, n_rows) or float
+            Its sum over the classes, above 0.
+        """
+
+    @abstractmethod
+    def scores(self, proba: Array) -> Array:
+        """Return scores that have these probabilities: the gradient of Omega.
+
+        Parameters
+        ----------
+        proba : array of shape (B, K)
+            Frequencies of the classes, all above 0. A fit starts there.
+
+        Returns
+        -------
+        scores : array of shape (B, K)
+            Determined but for a shift of all.
         """
 
     def hessian_product(self, shifted: Array, proba: Array, along: Array) -> Array:
-        """Return dp/dz times a direction (B, K, rows), which is overwritten."""
+        """Return the Hessian of the potential times a direction.
 
-    def scores(self, proba: Array) -> Array:
-        """Return scores that have these positive probabilities."""
+        Parameters
+        ----------
+        shifted, proba : array of shape (B, K, n_rows)
+            Scores and their probabilities.
+        along : array of shape (B, K, n_rows)
+            The direction; it may be overwritten.
+
+        Returns
+        -------
+        product : array of shape (B, K, n_rows)
+            `s (v - <s, v> / sum(s))`.
+        """
+        curvature, total = self.curvature(proba)
+        along -= inner_over_classes(curvature, along)[:, None, :] / total
+        along *= curvature
+        return along
 
     def log_proba(self, shifted: Array) -> Array:
-        """Return the logarithm of the probabilities; -inf where they are exactly 0."""
+        """Return the logarithm of the probabilities.
+
+        Parameters
+        ----------
+        shifted : array of shape (B, K, n_rows)
+            Scores, less the largest of their row.
+
+        Returns
+        -------
+        log_proba : array of shape (B, K, n_rows)
+            -inf where a probability is exactly 0. Override it where probabilities
+            underflow and their logarithms need not.
+        """
+        return _log(self.potential_and_proba(shifted)[1])
 
 
-class Softmax:
+class Softmax(Loss):
     """Log-sum-exp: the multinomial log-likelihood."""
-
-    reaches_zero = False
 
     def potential_and_proba(self, shifted: Array) -> tuple[Array, Array]:
         """Return log-sum-exp and softmax."""
@@ -57,10 +177,6 @@ class Softmax:
     def curvature(self, proba: Array) -> tuple[Array, Array | float]:
         """Return the probabilities: dp/dz = diag(p) - p p'."""
         return proba, 1.0
-
-    def hessian_product(self, shifted: Array, proba: Array, along: Array) -> Array:
-        """Return `p (v - <p, v>)`."""
-        return _curved(*self.curvature(proba), along)
 
     def scores(self, proba: Array) -> Array:
         """Return the logarithm."""
@@ -72,7 +188,8 @@ class Softmax:
         return shifted - potential[:, None, :]
 
 
-class Entmax(NamedTuple):
+@dataclass(frozen=True)
+class Entmax(Loss):
     """The loss of Tsallis' entropy of order alpha in (0, 2], other than 1."""
 
     alpha: float
@@ -93,20 +210,13 @@ class Entmax(NamedTuple):
         curvature = projections.curvature(proba, self.alpha)
         return curvature, namespace(proba).sum(curvature, axis=1, keepdims=True)
 
-    def hessian_product(self, shifted: Array, proba: Array, along: Array) -> Array:
-        """Return `s (v - <s, v> / sum(s))`."""
-        return _curved(*self.curvature(proba), along)
-
     def scores(self, proba: Array) -> Array:
         """Return the gradient of the entropy."""
         return proba ** (self.alpha - 1) / (self.alpha - 1)
 
-    def log_proba(self, shifted: Array) -> Array:
-        """Take the logarithm where it is finite."""
-        return _log(projections.project(shifted, self.alpha, 1))
 
-
-class TopK(NamedTuple):
+@dataclass(frozen=True)
+class TopK(Loss):
     """Log-sum-exp of the k largest scores (Sun et al., 2112.12433); 2 <= k < K.
 
     It has kinks. With a width it is a smooth function above it, and `slack` says by how
@@ -116,14 +226,9 @@ class TopK(NamedTuple):
     k: int
     width: float = 0.0
 
-    @property
-    def reaches_zero(self) -> bool:
-        """No: of two chosen classes each has some probability."""
-        return False
-
     def smoothed(self, width: float) -> TopK:
         """Return the smooth function of a width."""
-        return self._replace(width=width)
+        return replace(self, width=width)
 
     def potential_and_proba(self, shifted: Array) -> tuple[Array, Array]:
         """Return the value, and its gradient or a subgradient."""
@@ -158,7 +263,7 @@ class TopK(NamedTuple):
     def hessian_product(self, shifted: Array, proba: Array, along: Array) -> Array:
         """Return the product of the smooth function's Hessian, or of a softmax's."""
         if self.width == 0:
-            return _curved(proba, 1.0, along)
+            return super().hessian_product(shifted, proba, along)
         choice = top_k.chosen(shifted, proba, self.k)
         return top_k.hessian_product(choice, self.width, along)
 
@@ -172,12 +277,6 @@ class TopK(NamedTuple):
         inside = projections.top_classes(shifted, self.k, 1)
         outside = xp.full_like(shifted, -xp.inf)
         return Softmax().log_proba(xp.where(inside, shifted, outside))
-
-
-def _curved(curvature: Array, total: Array | float, along: Array) -> Array:
-    along -= inner_over_classes(curvature, along)[:, None, :] / total
-    along *= curvature
-    return along
 
 
 def _log(proba: Array) -> Array:
@@ -209,8 +308,10 @@ ORDERS = {"softmax": 1.0, "entmax15": 1.5, "sparsemax": 2.0}
 TOP_K = re.compile(r"topk-([0-9]+)")
 
 
-def loss_of(name: str | float, n_classes: int) -> Loss:
+def loss_of(name: str | float | Loss, n_classes: int) -> Loss:
     """Return the loss of a name or an order, which have been checked."""
+    if isinstance(name, Loss):
+        return name
     if isinstance(name, str) and (match := TOP_K.fullmatch(name)):
         k = int(match[1])
         return TopK(k) if k < n_classes else Softmax()

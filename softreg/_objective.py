@@ -22,7 +22,8 @@ from softreg._geometry import Geometry
 from softreg._losses import Loss, TopK
 from softreg._minibatches import default_rows, minibatches
 from softreg._preconditioner import Preconditioner, Shared
-from softreg.solvers._loop import Line, Point, inner, largest_entry
+from softreg.solvers._loop import inner, largest_entry
+from softreg.solvers._protocols import Line, Point
 
 BALANCE_RIDGE = 1e-10
 # Problems whose penalties lie within this factor share one preconditioner.

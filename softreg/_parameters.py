@@ -13,7 +13,7 @@ from joblib import effective_n_jobs
 from sklearn.utils import check_random_state
 
 from softreg._arrays import Array, gpu_reference, on_host
-from softreg._losses import ORDERS, TOP_K
+from softreg._losses import ORDERS, TOP_K, Loss
 from softreg._threads import SINGLE_BLAS_THREAD
 from softreg.solvers import SOLVERS, MiniBatch, Solver
 
@@ -156,10 +156,12 @@ def grid_of(Cs: Any) -> np.ndarray:
 
 def _check_loss(loss: Any) -> None:
     named = isinstance(loss, str) and (loss in ORDERS or TOP_K.fullmatch(loss))
-    if not named and not Range(0, 2, "", "", open_low=True).holds(loss):
+    known = named or isinstance(loss, Loss)
+    if not known and not Range(0, 2, "", "", open_low=True).holds(loss):
         raise refusal(
             loss,
-            f"loss must be one of {sorted(ORDERS)}, 'topk-<k>' or a number in (0, 2]",
+            f"loss must be one of {sorted(ORDERS)}, 'topk-<k>', a number in (0, 2] or "
+            "an object of a subclass of softreg.losses.Loss",
             "The number is the order alpha of the entropy: 1 is softmax, 2 sparsemax.",
         )
 
@@ -178,10 +180,11 @@ def _check_choices(estimator: Any) -> None:
     solver = estimator.solver
     names = ["auto", *sorted(SOLVERS)]
     known = isinstance(solver, str) and solver in names
-    if not known and not isinstance(solver, tuple(SOLVERS.values())):
+    if not known and not isinstance(solver, Solver):
         raise refusal(
             solver,
-            f"solver must be one of {names} or an object of softreg.solvers",
+            f"solver must be one of {names} or an object of softreg.solvers or of a "
+            "subclass of its Solver",
             "'auto' chooses by the size of the problem.",
         )
     weight = estimator.class_weight

@@ -74,7 +74,10 @@ def softmax_path(
     Returns
     -------
     path : Path
-        Named tuple of Cs, coefs, intercepts, objectives, optimality_gaps and n_iter.
+        Named tuple of `Cs` (n_Cs,), in the order they were given; `coefs` (n_Cs,
+        n_classes, n_features), 1 in place of n_classes for two; `intercepts` (n_Cs,
+        n_classes); and for each C, (n_Cs,), `objectives`, `optimality_gaps`, which are
+        proven, and `n_iter`.
 
     Raises
     ------

@@ -66,6 +66,22 @@ class LinearSoftmaxMixin:
         scores : ndarray of shape (n_samples, n_classes) or (n_samples,)
             A column a class; for two classes the score of `classes_[1]` against
             `classes_[0]`.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
+        ValueError
+            For X that does not go with the fit, naming what is wrong.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from softreg import SoftmaxRegression
+        >>> X, y = load_iris(return_X_y=True)
+        >>> model = SoftmaxRegression().fit(X, y)
+        >>> model.decision_function(X[:2]).shape
+        (2, 3)
         """
         check_is_fitted(self)
         if is_dask(X):
@@ -84,6 +100,22 @@ class LinearSoftmaxMixin:
         -------
         labels : ndarray of shape (n_samples,)
             Labels from `classes_`.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
+        ValueError
+            For X that does not go with the fit, naming what is wrong.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from softreg import SoftmaxRegression
+        >>> X, y = load_iris(return_X_y=True)
+        >>> model = SoftmaxRegression().fit(X, y)
+        >>> model.predict(X[:2])
+        array([0, 0])
         """
         check_is_fitted(self)
         if is_dask(X):
@@ -105,6 +137,23 @@ class LinearSoftmaxMixin:
         -------
         proba : ndarray of shape (n_samples, n_classes)
             Rows sum to one.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
+        ValueError
+            For X that does not go with the fit, naming what is wrong.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from softreg import SoftmaxRegression
+        >>> X, y = load_iris(return_X_y=True)
+        >>> model = SoftmaxRegression().fit(X, y)
+        >>> model.predict_proba(X[:2]).round(2)
+        array([[0.98, 0.02, 0.  ],
+               [0.97, 0.03, 0.  ]])
         """
         check_is_fitted(self)
         if is_dask(X):
@@ -130,8 +179,20 @@ class LinearSoftmaxMixin:
 
         Raises
         ------
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
         ValueError
-            For soft targets, which have no accuracy.
+            For X that does not go with the fit, and for soft targets, which have no
+            accuracy.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from softreg import SoftmaxRegression
+        >>> X, y = load_iris(return_X_y=True)
+        >>> model = SoftmaxRegression().fit(X, y)
+        >>> round(model.score(X, y), 2)
+        0.97
         """
         if np.ndim(y) == 2 and np.shape(y)[1] > 1:
             raise ValueError(
@@ -156,6 +217,22 @@ class LinearSoftmaxMixin:
         log_proba : ndarray of shape (n_samples, n_classes)
             For the softmax formed from the scores, never from probabilities that
             underflow; -inf where another loss gives probability 0.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
+        ValueError
+            For X that does not go with the fit, naming what is wrong.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from softreg import SoftmaxRegression
+        >>> X, y = load_iris(return_X_y=True)
+        >>> model = SoftmaxRegression().fit(X, y)
+        >>> model.predict_log_proba(1000 * X[:2]).min() < -1000
+        np.True_
         """
         check_is_fitted(self)
         if is_dask(X):
@@ -177,6 +254,23 @@ class LinearSoftmaxMixin:
         jacobian : ndarray of shape (n_samples, n_classes, n_features)
             `dp_k / dx_j`, in probability per unit of the column; sums to zero over the
             classes.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
+        ValueError
+            For X that does not go with the fit, naming what is wrong.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from softreg import SoftmaxRegression
+        >>> X, y = load_iris(return_X_y=True)
+        >>> model = SoftmaxRegression().fit(X, y)
+        >>> jacobian = model.proba_jacobian(X[:2])
+        >>> jacobian.shape, bool(abs(jacobian.sum(axis=1)).max() < 1e-12)
+        ((2, 3, 4), True)
         """
         check_is_fitted(self)
         if is_dask(X):
@@ -227,6 +321,22 @@ class LinearSoftmaxMixin:
         -------
         self : estimator
             The estimator; `fit` makes `coef_` dense again.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
+        ValueError
+            For coefficients of another library than NumPy.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from softreg import SoftmaxRegression
+        >>> X, y = load_iris(return_X_y=True)
+        >>> model = SoftmaxRegression().fit(X, y)
+        >>> model.sparsify().coef_.format
+        'csr'
         """
         check_is_fitted(self)
         if is_foreign(self.coef_):
@@ -244,6 +354,20 @@ class LinearSoftmaxMixin:
         -------
         self : estimator
             The estimator.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from softreg import SoftmaxRegression
+        >>> X, y = load_iris(return_X_y=True)
+        >>> model = SoftmaxRegression().fit(X, y)
+        >>> model.sparsify().densify().coef_.shape
+        (3, 4)
         """
         check_is_fitted(self)
         if scipy.sparse.issparse(self.coef_):

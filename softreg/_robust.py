@@ -127,6 +127,13 @@ class RobustSoftmaxRegression(
     --------
     SoftmaxRegression : Its `label_smoothing` is the convex remedy.
 
+    References
+    ----------
+    Zhang & Sabuncu, "Generalized cross entropy loss for training deep neural networks
+    with noisy labels", NeurIPS 2018, arXiv 1805.07836, for "gce".
+    Wang et al., "Symmetric cross entropy for robust learning with noisy labels", ICCV
+    2019, arXiv 1908.06112, for "sce".
+
     Examples
     --------
     >>> import numpy as np

@@ -31,7 +31,7 @@ UNPROVEN_WIDTH = 1e-4
 
 
 class Minimizer(Protocol):
-    """A solver of `softreg.solvers`."""
+    """A `Solver`, or solvers in turn."""
 
     @property
     def name(self) -> str:

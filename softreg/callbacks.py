@@ -29,6 +29,11 @@ class Checkpoint:
         Seconds between two savings, 0 for every iteration. The end of the fit is
         always saved.
 
+    Raises
+    ------
+    ValueError
+        For seconds that are no number of at least 0.
+
     Examples
     --------
     >>> import pickle, tempfile

@@ -109,11 +109,13 @@ def test_public_names_are_fixed():
     assert softreg.__all__ == [
         "HierarchicalSoftmax", "LargeMarginSoftmaxRegression",
         "RobustSoftmaxRegression", "SoftmaxRegression", "SoftmaxRegressionCV",
-        "__version__", "callbacks", "display", "functional", "inference",
+        "__version__", "callbacks", "display", "functional", "inference", "losses",
         "softmax_path", "solvers",
     ]  # fmt: skip
+    assert softreg.losses.__all__ == ["Loss"]
     assert softreg.solvers.__all__ == [
-        "LBFGS", "GradientDescent", "MiniBatch", "NewtonCG", "NewtonCholesky",
+        "LBFGS", "GradientDescent", "Line", "MiniBatch", "NewtonCG", "NewtonCholesky",
+        "Objective", "Point", "Solver",
     ]  # fmt: skip
 
 

@@ -1,7 +1,6 @@
 """Displays draw what the estimators hold."""
 
 import copy
-import doctest
 from html.parser import HTMLParser
 
 import matplotlib as mpl
@@ -168,13 +167,6 @@ def fits(wine):
 
 def names_in(panel):
     return [label.get_text() for label in panel.get_yticklabels()]
-
-
-@pytest.mark.parametrize("module", [_coefficients, _convergence, _path])
-def test_docstrings_of_displays_are_true(module):
-    results = doctest.testmod(module)
-    assert results.attempted > 0
-    assert results.failed == 0
 
 
 @pytest.mark.parametrize("x", ["passes", "seconds"])

@@ -13,7 +13,8 @@ from softreg._arrays import to_numpy
 from softreg._design import DenseDesign
 from softreg.solvers import LBFGS, NewtonCG, NewtonCholesky
 from softreg.solvers._line_search import search
-from softreg.solvers._loop import Line, Stop
+from softreg.solvers._loop import Stop
+from softreg.solvers._protocols import Line
 
 SOLVERS = {
     "lbfgs": LBFGS(),

@@ -33,6 +33,11 @@ def softmax(z: Any, *, temperature: float = 1.0, axis: int = -1) -> Array:
     ValueError
         If the temperature is not a positive number.
 
+    See Also
+    --------
+    log_softmax : Its logarithm, which does not underflow.
+    entmax : Its relatives of other orders.
+
     Examples
     --------
     >>> from softreg.functional import softmax
@@ -57,6 +62,7 @@ def log_softmax(z: Any, *, temperature: float = 1.0, axis: int = -1) -> Array:
     Returns
     -------
     log_proba : array of the shape of z
+        At most 0, in nats.
 
     Raises
     ------
@@ -66,7 +72,12 @@ def log_softmax(z: Any, *, temperature: float = 1.0, axis: int = -1) -> Array:
     Notes
     -----
     The sum of all terms but the largest is formed alone, so that the value near 0 has
-    its digits (Blanchard, Higham & Higham 2021).
+    its digits.
+
+    References
+    ----------
+    Blanchard, Higham & Higham, "Accurately computing the log-sum-exp and softmax
+    functions", IMA Journal of Numerical Analysis 41, 2021.
 
     Examples
     --------
@@ -91,7 +102,13 @@ def logsumexp(z: Any, *, axis: int = -1) -> Array:
 
     Returns
     -------
-    values : array, with the axis left out
+    values : array
+        Of the shape of z without the axis.
+
+    References
+    ----------
+    Blanchard, Higham & Higham, "Accurately computing the log-sum-exp and softmax
+    functions", IMA Journal of Numerical Analysis 41, 2021.
 
     Examples
     --------
@@ -119,6 +136,7 @@ def hardmax(z: Any, *, axis: int = -1) -> Array:
     Returns
     -------
     proba : array of the shape of z
+        A single 1 along the axis.
 
     Examples
     --------
@@ -203,6 +221,7 @@ def entmax(z: Any, alpha: float, *, axis: int = -1) -> Array:
     Returns
     -------
     proba : array of the shape of z
+        Sums to one along the axis.
 
     Raises
     ------
@@ -239,6 +258,7 @@ def topk_softmax(z: Any, k: int, *, axis: int = -1) -> Array:
     Returns
     -------
     proba : array of the shape of z
+        Sums to one along the axis.
 
     Raises
     ------
@@ -269,14 +289,14 @@ def softmax_jacobian(z: Any, *, alpha: float = 1.0) -> Array:
 
     Parameters
     ----------
-    z : array (..., K)
+    z : array of shape (..., K)
         Scores.
     alpha : float in (0, 2], default=1.0
         1 is softmax.
 
     Returns
     -------
-    jacobian : array (..., K, K)
+    jacobian : array of shape (..., K, K)
         ``diag(s) - s s' / sum(s)`` with ``s = p^(2 - alpha)`` on the support:
         symmetric, positive semi-definite, its rows sum to zero.
 
@@ -284,6 +304,11 @@ def softmax_jacobian(z: Any, *, alpha: float = 1.0) -> Array:
     ------
     ValueError
         If alpha is not in (0, 2].
+
+    References
+    ----------
+    Peters, Niculae & Martins, "Sparse sequence-to-sequence models", ACL 2019,
+    arXiv 1905.05702.
 
     Examples
     --------
@@ -323,6 +348,11 @@ def softmax_jvp(z: Any, v: Any, *, alpha: float = 1.0, axis: int = -1) -> Array:
     ------
     ValueError
         If alpha is not in (0, 2].
+
+    References
+    ----------
+    Peters, Niculae & Martins, "Sparse sequence-to-sequence models", ACL 2019,
+    arXiv 1905.05702.
 
     Examples
     --------

@@ -28,27 +28,41 @@ def cross_entropy(
 
     Parameters
     ----------
-    logits : array (n, K)
+    logits : array of shape (n, K)
         Scores.
-    target : array of int (n,) or float (n, K)
+    target : array of int of shape (n,) or of float of shape (n, K)
         Codes of the classes, or a distribution a row.
     temperature : float, default=1.0
         T.
     label_smoothing : float in [0, 1), default=0.0
         The target is ``(1 - eps) q + eps / K``.
-    sample_weight : array (n,), optional
+    sample_weight : array of shape (n,), default=None
         Weights of the rows in the mean.
     reduction : {"mean", "none"}, default="mean"
+        "none" returns the unweighted loss of each row.
 
     Returns
     -------
-    loss : array () or (n,)
+    loss : array of shape () or (n,)
+        The loss, in nats.
 
     Raises
     ------
     ValueError
         If shapes do not match, a target is off the simplex, or a number is out of its
         range.
+    TypeError
+        If what should be a number is none.
+
+    See Also
+    --------
+    fenchel_young_loss : Of other orders than 1.
+    smooth_labels : The smoothed targets themselves.
+
+    References
+    ----------
+    Szegedy et al., "Rethinking the Inception architecture for computer vision", CVPR
+    2016, arXiv 1512.00567, for label smoothing.
 
     Examples
     --------
@@ -71,17 +85,19 @@ def binary_cross_entropy(
 
     Parameters
     ----------
-    logits : array (n,)
+    logits : array of shape (n,)
         Scores of class 1 against class 0.
-    target : array (n,)
+    target : array of shape (n,)
         In [0, 1]: the class, or its probability.
-    sample_weight : array (n,), optional
+    sample_weight : array of shape (n,), default=None
         Weights of the rows in the mean.
     reduction : {"mean", "none"}, default="mean"
+        "none" returns the unweighted loss of each row.
 
     Returns
     -------
-    loss : array () or (n,)
+    loss : array of shape () or (n,)
+        The loss, in nats.
 
     Raises
     ------
@@ -125,19 +141,21 @@ def fenchel_young_loss(
 
     Parameters
     ----------
-    logits : array (n, K)
+    logits : array of shape (n, K)
         Scores.
-    target : array of int (n,) or float (n, K)
+    target : array of int of shape (n,) or of float of shape (n, K)
         Codes of the classes, or a distribution a row.
     alpha : float in (0, 2], default=1.0
         1 is softmax, 2 sparsemax.
-    sample_weight : array (n,), optional
+    sample_weight : array of shape (n,), default=None
         Weights of the rows in the mean.
     reduction : {"mean", "none"}, default="mean"
+        "none" returns the unweighted loss of each row.
 
     Returns
     -------
-    loss : array () or (n,)
+    loss : array of shape () or (n,)
+        The loss, at least 0.
 
     Raises
     ------
@@ -178,20 +196,21 @@ def gce_loss(
 
     Parameters
     ----------
-    logits : array (n, K)
+    logits : array of shape (n, K)
         Scores.
-    target : array of int (n,) or float (n, K)
+    target : array of int of shape (n,) or of float of shape (n, K)
         Codes of the classes, or a distribution a row: ``p_y`` is then ``exp(-l)`` with
         l the cross-entropy.
     q : float in (0, 1], default=0.7
         Towards 0 cross-entropy, 1 is the mean absolute error.
-    sample_weight : array (n,), optional
+    sample_weight : array of shape (n,), default=None
         Weights of the rows in the mean.
     reduction : {"mean", "none"}, default="mean"
+        "none" returns the unweighted loss of each row.
 
     Returns
     -------
-    loss : array () or (n,)
+    loss : array of shape () or (n,)
         Bounded by 1 / q; not convex.
 
     Raises
@@ -229,22 +248,24 @@ def sce_loss(
 
     Parameters
     ----------
-    logits : array (n, K)
+    logits : array of shape (n, K)
         Scores.
-    target : array of int (n,) or float (n, K)
+    target : array of int of shape (n,) or of float of shape (n, K)
         Codes of the classes, or a distribution a row: ``p_y`` is then ``exp(-l)`` with
         l the cross-entropy.
     a, b : float, default=1.0
         Weights of cross-entropy and of its reverse, at least 0.
     log_zero : float, default=-4.0
         What stands for log(0) in the reverse, below 0.
-    sample_weight : array (n,), optional
+    sample_weight : array of shape (n,), default=None
         Weights of the rows in the mean.
     reduction : {"mean", "none"}, default="mean"
+        "none" returns the unweighted loss of each row.
 
     Returns
     -------
-    loss : array () or (n,)
+    loss : array of shape () or (n,)
+        The loss; not convex for b > 0.
 
     Raises
     ------
@@ -283,20 +304,21 @@ def focal_loss(
 
     Parameters
     ----------
-    logits : array (n, K)
+    logits : array of shape (n, K)
         Scores.
-    target : array of int (n,) or float (n, K)
+    target : array of int of shape (n,) or of float of shape (n, K)
         Codes of the classes, or a distribution a row: ``sum_k q_k`` times the loss of
         class k.
     gamma : float, default=2.0
         At least 0, which is cross-entropy.
-    sample_weight : array (n,), optional
+    sample_weight : array of shape (n,), default=None
         Weights of the rows in the mean.
     reduction : {"mean", "none"}, default="mean"
+        "none" returns the unweighted loss of each row.
 
     Returns
     -------
-    loss : array () or (n,)
+    loss : array of shape () or (n,)
         Not convex for gamma > 0.
 
     Raises
@@ -339,21 +361,22 @@ def bi_tempered_loss(
 
     Parameters
     ----------
-    logits : array (n, K)
+    logits : array of shape (n, K)
         Scores.
-    target : array of int (n,) or float (n, K)
+    target : array of int of shape (n,) or of float of shape (n, K)
         Codes of the classes, or a distribution a row.
     t1 : float in [0, 2)
         Below 1 the loss is bounded.
     t2 : float of at least 0
         Above 1 the tails of p are heavy.
-    sample_weight : array (n,), optional
+    sample_weight : array of shape (n,), default=None
         Weights of the rows in the mean.
     reduction : {"mean", "none"}, default="mean"
+        "none" returns the unweighted loss of each row.
 
     Returns
     -------
-    loss : array () or (n,)
+    loss : array of shape () or (n,)
         Convex only for ``t1 = t2 >= 1``, where it is `fenchel_young_loss`.
 
     Raises
@@ -392,22 +415,28 @@ def smooth_labels(target: Any, eps: float, n_classes: int | None = None) -> Arra
 
     Parameters
     ----------
-    target : array of int (n,) or float (n, K)
+    target : array of int of shape (n,) or of float of shape (n, K)
         Codes of the classes, or a distribution a row.
     eps : float in [0, 1)
         The share that is spread evenly.
-    n_classes : int, optional
+    n_classes : int, default=None
         K; without it, for codes, the largest code and one.
 
     Returns
     -------
-    rows : array (n, K)
+    rows : array of shape (n, K)
+        A distribution a row.
 
     Raises
     ------
     ValueError
         If a code is not in 0, ..., K - 1, a row is off the simplex, or eps out of its
         range.
+
+    References
+    ----------
+    Szegedy et al., "Rethinking the Inception architecture for computer vision", CVPR
+    2016, arXiv 1512.00567.
 
     Examples
     --------

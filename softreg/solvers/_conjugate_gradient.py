@@ -6,7 +6,8 @@ from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 from softreg._arrays import Array, namespace, tensor_float_products
-from softreg.solvers._loop import Point, inner
+from softreg.solvers._loop import inner
+from softreg.solvers._protocols import Point
 
 
 class NewtonStep(NamedTuple):

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from softreg._arrays import Array
-from softreg.solvers._loop import Objective, Point, Result, Stop, Watcher, inner
+from softreg.solvers._loop import Result, Solver, Stop, Watcher, inner
 from softreg.solvers._newton_cg import advance, exhausted, run_and_finish
+from softreg.solvers._protocols import Objective, Point
 
 
 class DescentState(NamedTuple):
@@ -30,7 +31,7 @@ class DescentState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class GradientDescent:
+class GradientDescent(Solver):
     """Gradient descent on all rows, with a line search.
 
     With `M = a X'X + lambda I`, the Hessian's shape at W = 0, its direction is
@@ -46,6 +47,16 @@ class GradientDescent:
     ----------
     Boehning & Lindsay, "Monotonicity of quadratic-approximation algorithms", Annals of
     the Institute of Statistical Mathematics 40, 1988, for M.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_wine
+    >>> from softreg import SoftmaxRegression
+    >>> from softreg.solvers import GradientDescent
+    >>> X, y = load_wine(return_X_y=True)
+    >>> model = SoftmaxRegression(C=1e-3, solver=GradientDescent()).fit(X, y)
+    >>> model.converged_, model.solver_
+    (True, 'gd')
     """
 
     name = "gd"

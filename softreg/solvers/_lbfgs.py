@@ -13,20 +13,20 @@ from softreg._arrays import Array, is_on_gpu, like, to_numpy
 from softreg.solvers._loop import (
     PATIENCE,
     Journal,
-    Objective,
-    Point,
     Result,
+    Solver,
     Stop,
     Watcher,
     check_counts,
     run_stage,
 )
 from softreg.solvers._newton_cg import NewtonCG, run_and_finish
-from softreg.solvers._two_loop import TwoLoop
+from softreg.solvers._protocols import Objective, Point
+from softreg.solvers._two_loop import MemoryState, TwoLoop
 
 
 @dataclass(frozen=True)
-class LBFGS:
+class LBFGS(Solver):
     """Limited-memory BFGS, whitened: SciPy's, or the same in the library of the data.
 
     With `M = a X'X + lambda I = L L'` SciPy's routine minimises over `v = L' W'`, on
@@ -47,9 +47,24 @@ class LBFGS:
     on_host : bool or None, default=None
         Whether to run SciPy's routine; None: unless the data lie on a GPU.
 
+    Raises
+    ------
+    ValueError
+        For an option out of its range.
+
     References
     ----------
     Liu & Nocedal, "On the limited memory BFGS method", Math. Programming 45, 1989.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_wine
+    >>> from softreg import SoftmaxRegression
+    >>> from softreg.solvers import LBFGS
+    >>> X, y = load_wine(return_X_y=True)
+    >>> model = SoftmaxRegression(C=1e-3, solver=LBFGS(memory=30)).fit(X, y)
+    >>> model.converged_, model.solver_
+    (True, 'lbfgs')
     """
 
     memory: int = 10
@@ -77,8 +92,7 @@ class LBFGS:
         """Return the minimiser of each problem from coef (B, k, P)."""
         on_host = not is_on_gpu(coef) if self.on_host is None else self.on_host
         if not on_host:
-            stepper = TwoLoop(self.memory)
-            return run_and_finish(stepper, objective, coef, stop=stop, watch=watch)
+            return run_and_finish(self, objective, coef, stop=stop, watch=watch)
         journal = Journal(coef, stop, watch)
         for member in range(coef.shape[0]):
             own = objective.take([member]) if coef.shape[0] > 1 else objective
@@ -91,6 +105,14 @@ class LBFGS:
             if journal.reason[member] == "stalled" and own.convex:
                 run_stage(NewtonCG(), own, journal, [member])
         return journal.result()
+
+    def start(self, objective: Objective, coef: Array) -> MemoryState:
+        """Evaluate the start, in the library of the data."""
+        return TwoLoop(self.memory).start(objective, coef)
+
+    def step(self, objective: Objective, state: MemoryState) -> MemoryState:
+        """Step along the two-loop recursion's direction."""
+        return TwoLoop(self.memory).step(objective, state)
 
     def _minimize_one(
         self, objective: Objective, journal: Journal, member: int

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from softreg._arrays import Array, namespace
-from softreg.solvers._loop import Line
+from softreg.solvers._protocols import Line
 
 MAX_TRIALS = 40
 # The slope must fall to this share of its start, in size.

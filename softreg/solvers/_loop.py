@@ -1,121 +1,28 @@
 """The one loop of every solver: stopping, history, progress, dropping out.
 
-A solver is a frozen dataclass of options with `start` and `step`; `run` owns the rest.
+A solver is a frozen dataclass of options with `start` and `step`; `Solver`, their base,
+owns the rest.
 Every array is problem first, so a batch sheds its finished members by one index.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from numbers import Integral
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from softreg._arrays import Array, like, namespace, to_numpy
+from softreg._arrays import Array, namespace, to_numpy
+from softreg.solvers._protocols import Objective, Point
 
 # A problem that has not come nearer in so many iterations, by any measure, has stalled.
 PATIENCE = 10
 NEARER = 0.9
 # Of many classes the first step in the intercepts alone leaves some out of balance.
 BALANCES = 3
-
-
-class Point(NamedTuple):
-    """Where a solver stands, problem first; data, not closures."""
-
-    coef: Array  # (B, k, P)
-    value: Array  # (B,)
-    gradient: Array  # (B, k, P)
-    gap: Array  # (B,) proven bound of value - minimum; inf where there is none
-    balanced_gap: Array  # (B,) what the bound would be with the intercepts at optimum
-    rounding: Array  # (B,) rounding of the value, relatively
-    kept: Any = None  # what the blocks kept, or None: recompute
-    held_out: Array | None = None  # (B, 2) accuracy, log-probability of held-out rows
-
-    def take(self, members: list[int]) -> Point:
-        """Return the point of fewer problems."""
-        xp = namespace(self.coef)
-        index = like(np.asarray(members), self.coef)
-        coef, value, gradient, gap, balanced, rounding = (
-            xp.take(a, index, axis=0) for a in self[:6]
-        )
-        kept = self.kept
-        if not isinstance(kept, list):
-            kept = None  # what workers keep is of all problems
-        else:
-            kept = [tuple(xp.take(a, index, axis=0) for a in block) for block in kept]
-        held_out = self.held_out
-        if held_out is not None:
-            held_out = xp.take(held_out, index, axis=0)
-        return Point(coef, value, gradient, gap, balanced, rounding, kept, held_out)
-
-
-class Line(NamedTuple):
-    """Values and slopes along `coef + step * direction`, (B,) each."""
-
-    value: Array
-    slope: Array
-
-
-class Objective(Protocol):
-    """What a solver may ask of B regularised mean losses over the same rows."""
-
-    @property
-    def convex(self) -> bool:
-        """Whether there is one minimum."""
-
-    @property
-    def passes(self) -> float:
-        """Reads of X so far."""
-
-    @property
-    def eps(self) -> float:
-        """Rounding unit of the products."""
-
-    def evaluate(self, coef: Array, *, keep: bool = False) -> Point:
-        """Return value, gradient and gap; one pass."""
-
-    def slopes(self, point: Point) -> np.ndarray:
-        """Return the gradient's largest entry, as it is and standardised, (B, 2)."""
-
-    def balance(self, point: Point) -> Point:
-        """Return the point after a Newton step in the intercepts alone."""
-
-    def hessian_product(self, point: Point, direction: Array) -> Array:
-        """Return the Hessian at the point times direction; one pass."""
-
-    def line(self, point: Point, direction: Array) -> Callable[[Array], Line]:
-        """Return the function of steps along a direction."""
-
-    def shared_preconditioner(self) -> Any:
-        """Return one block for every class, with a square root."""
-
-    def curvature_preconditioner(self, point: Point, thoroughness: int) -> Any:
-        """Return an approximate inverse Hessian, from a sample of rows."""
-
-    def curvature_cost(self, thoroughness: int) -> float:
-        """Return about what that costs, in passes."""
-
-    def hessian_preconditioner(self, point: Point) -> Any:
-        """Return the inverse of the whole Hessian."""
-
-    def minibatch_rows(self) -> int:
-        """Return how many rows make a minibatch unless a solver says so."""
-
-    def minibatches(self, seed: Sequence[int], n_rows: int) -> Iterator[Any]:
-        """Yield the objectives of shuffled minibatches of about so many rows."""
-
-    @property
-    def n_rows(self) -> int:
-        """Rows of the data."""
-
-    def take(self, members: list[int]) -> Objective:
-        """Return the same rows with fewer problems."""
-
-    def in_double(self) -> Objective | None:
-        """Return the objective with float64 products; None where it has them."""
 
 
 class Stop(NamedTuple):
@@ -307,55 +214,159 @@ class Journal:
         )
 
 
-class Stepper(Protocol):
-    """An algorithm: how it starts, and one iteration of every problem of a batch.
+class Solver(ABC):
+    """A way to minimise: how it starts, and one iteration.
 
-    Its state is a NamedTuple, problem first, with `point`, `stalled` (B,) and `take`.
+    A subclass says both; pass an object of it as `solver=` of an estimator. The loop
+    around them is the library's: it judges every point by its proven gap, keeps the
+    history and the best point, tells callbacks, stops at `tol`, at `max_iter` or where
+    nothing is gained in ten iterations, and goes on with float64 products where those
+    of the data are coarser. So a solver cannot return what is not proven, and one that
+    comes to nothing ends in the one warning.
+
+    Every array is a batch of problems, problem first, as the folds of a
+    cross-validation are: a single fit is a batch of one. Objects should be unchangeable
+    and without state of their own, as those of a frozen dataclass of options are: they
+    are copied with the estimator.
+
+    Attributes
+    ----------
+    name : str
+        What `solver_` says; by default the name of the class.
+
+    See Also
+    --------
+    Objective : What a solver may ask.
+    Point : Where it stands.
+
+    Examples
+    --------
+    Steps of length 1 in the metric of the Hessian at W = 0; docs/extending.md has a
+    better one.
+
+    >>> from typing import Any, NamedTuple
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_wine
+    >>> from softreg import SoftmaxRegression
+    >>> from softreg.solvers import Point, Solver
+    >>> class State(NamedTuple):
+    ...     point: Point
+    ...     stalled: np.ndarray
+    ...     metric: Any
+    ...
+    ...     def take(self, members):
+    ...         return State(self.point.take(members), self.stalled[members],
+    ...                      self.metric.take(members))
+    >>> class Plain(Solver):
+    ...     def start(self, objective, coef):
+    ...         metric = objective.shared_preconditioner()
+    ...         stalled = np.zeros(len(coef), dtype=bool)
+    ...         return State(objective.evaluate(coef), stalled, metric)
+    ...
+    ...     def step(self, objective, state):
+    ...         step = state.metric.solve(state.point.gradient)
+    ...         return state._replace(point=objective.evaluate(state.point.coef - step))
+    >>> X, y = load_wine(return_X_y=True)
+    >>> model = SoftmaxRegression(C=1e-3, solver=Plain()).fit(X, y)
+    >>> model.solver_, model.converged_
+    ('Plain', True)
     """
 
+    @property
+    def name(self) -> str:
+        """What `solver_` says: the name of the class."""
+        return type(self).__name__
+
+    @abstractmethod
     def start(self, objective: Any, coef: Array) -> Any:
-        """Return the state at coef."""
+        """Return the state at the coefficients to start from.
 
+        Parameters
+        ----------
+        objective : Objective
+            Of the batch.
+        coef : array of shape (B, k, P)
+            Coefficients, the intercept in the last column: `k` is K, or 1 for two
+            classes.
+
+        Returns
+        -------
+        state : NamedTuple
+            With `point`, the `Point` at coef; `stalled`, an ndarray of B bools, where
+            no more progress is to be had; `take(members)`, the state of fewer problems;
+            and whatever else the solver needs to remember, problem first.
+        """
+
+    @abstractmethod
     def step(self, objective: Any, state: Any) -> Any:
-        """Return the state after one iteration."""
+        """Return the state after one iteration of every problem.
 
+        Parameters
+        ----------
+        objective : Objective
+            Of the problems that are left of the batch.
+        state : NamedTuple
+            The state of these.
 
-def run(
-    stepper: Stepper,
-    objective: Objective,
-    coef: Array,
-    *,
-    stop: Stop,
-    watch: Sequence[Watcher] = (),
-) -> Result:
-    """Iterate until every problem is solved, stalled or out of iterations."""
-    journal = Journal(coef, stop, watch)
-    run_stages(stepper, objective, journal, list(range(coef.shape[0])))
-    return journal.result()
+        Returns
+        -------
+        state : NamedTuple
+            The next. Its point may be worse: the best is kept.
+        """
+
+    def minimize(
+        self,
+        objective: Any,
+        coef: Array,
+        *,
+        stop: Stop,
+        watch: Sequence[Watcher] = (),
+    ) -> Result:
+        """Run the loop: called by the library, not by users.
+
+        Parameters
+        ----------
+        objective : Objective
+            Of the batch.
+        coef : array of shape (B, k, P)
+            Where to start.
+        stop : Stop
+            When to stop.
+        watch : sequence of callable
+            Are told of every iteration.
+
+        Returns
+        -------
+        result : Result
+            The minimiser of each problem, and what is proven of it.
+        """
+        journal = Journal(coef, stop, watch)
+        run_stages(self, objective, journal, list(range(coef.shape[0])))
+        return journal.result()
 
 
 def run_stages(
-    stepper: Stepper, objective: Objective, journal: Journal, members: list[int]
+    solver: Solver, objective: Objective, journal: Journal, members: list[int]
 ) -> None:
     """Run some problems in every precision.
 
     Where the products are coarser than float64 the problems are solved in them first,
     and then in float64: only that proves anything, and it mends what rounding left.
     """
-    run_stage(stepper, objective, journal, members)
+    run_stage(solver, objective, journal, members)
     double = objective.in_double()
     if double is not None:
         journal.forget_bounds(members)
-        run_stage(stepper, double, journal, members)
+        run_stage(solver, double, journal, members)
 
 
 def run_stage(
-    stepper: Stepper, objective: Objective, journal: Journal, members: list[int]
+    solver: Solver, objective: Objective, journal: Journal, members: list[int]
 ) -> None:
     """Run some problems from their best points, in one precision."""
     alive = members
     journal.idle[members] = 0
-    state = stepper.start(objective, journal.best(members))
+    state = solver.start(objective, journal.best(members))
     while True:
         for _ in range(BALANCES):
             if not journal.stop.wants_balance(state.point):
@@ -377,7 +388,7 @@ def run_stage(
         if len(going) < len(alive):
             objective, state = objective.take(going), state.take(going)
             alive = [alive[position] for position in going]
-        state = stepper.step(objective, state)
+        state = solver.step(objective, state)
         journal.n_iter[alive] += 1
 
 

@@ -11,16 +11,7 @@ import numpy as np
 from softreg._arrays import Array, namespace, to_numpy
 from softreg.solvers._conjugate_gradient import newton_direction
 from softreg.solvers._line_search import FLATNESS, search
-from softreg.solvers._loop import (
-    Line,
-    Objective,
-    Point,
-    Result,
-    Stop,
-    Watcher,
-    check_counts,
-    inner,
-)
+from softreg.solvers._loop import Result, Solver, Stop, Watcher, check_counts, inner
 from softreg.solvers._newton_cg import (
     exhausted,
     made,
@@ -28,6 +19,7 @@ from softreg.solvers._newton_cg import (
     run_and_finish,
     searched,
 )
+from softreg.solvers._protocols import Line, Objective, Point
 
 # An epoch that gains less than this of what Newton's model promises had small batches.
 EFFICIENCY = 0.5
@@ -60,7 +52,7 @@ class EpochState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class MiniBatch:
+class MiniBatch(Solver):
     """Minibatch descent that converges: no step size, columns of any scale.
 
     An epoch goes through all rows once, in random order. On each minibatch it takes
@@ -86,12 +78,27 @@ class MiniBatch:
     seed : int, default=0
         Of the random order. The estimator's `random_state` takes its place.
 
+    Raises
+    ------
+    ValueError
+        For an option out of its range.
+
     References
     ----------
     Johnson & Zhang, "Accelerating stochastic gradient descent using predictive variance
     reduction", NeurIPS 2013; Frangella, Rathore, Zhao & Udell, "PROMISE: preconditioned
     stochastic optimization methods by incorporating scalable curvature estimates", JMLR
     25, 2024.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_wine
+    >>> from softreg import SoftmaxRegression
+    >>> from softreg.solvers import MiniBatch
+    >>> X, y = load_wine(return_X_y=True)
+    >>> model = SoftmaxRegression(C=1e-3, solver=MiniBatch(seed=1)).fit(X, y)
+    >>> model.converged_, model.solver_
+    (True, 'minibatch')
     """
 
     batch_size: int | None = None

@@ -14,19 +14,17 @@ from softreg.solvers._conjugate_gradient import newton_direction
 from softreg.solvers._line_search import FLATNESS, Step, search
 from softreg.solvers._loop import (
     Journal,
-    Objective,
-    Point,
     Result,
-    Stepper,
+    Solver,
     Stop,
     Watcher,
     check_counts,
     inner,
     largest_entry,
-    run,
     run_stage,
     run_stages,
 )
+from softreg.solvers._protocols import Objective, Point
 
 
 class NewtonState(NamedTuple):
@@ -49,7 +47,7 @@ class NewtonState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class NewtonCG:
+class NewtonCG(Solver):
     """Newton's method with conjugate gradients, preconditioned by a factorised Hessian.
 
     It starts with the Hessian's shape at W = 0, one Cholesky factor for every class.
@@ -77,9 +75,24 @@ class NewtonCG:
         Only the steps become rougher: gradients, and so the optimum and its proof, are
         exact. Refused where the data lie on no GPU.
 
+    Raises
+    ------
+    ValueError
+        For an option out of its range.
+
     References
     ----------
     Galli & Lin, "Truncated Newton methods for linear classification", 2021.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_wine
+    >>> from softreg import SoftmaxRegression
+    >>> from softreg.solvers import NewtonCG
+    >>> X, y = load_wine(return_X_y=True)
+    >>> model = SoftmaxRegression(C=1e-3, solver=NewtonCG(max_cg=50)).fit(X, y)
+    >>> model.converged_, model.solver_
+    (True, 'newton-cg')
     """
 
     cg_tol: float = 0.3
@@ -102,17 +115,6 @@ class NewtonCG:
                 f"tensor_float must be True or False, got {self.tensor_float!r}. True "
                 "needs data on a GPU."
             )
-
-    def minimize(
-        self,
-        objective: Objective,
-        coef: Array,
-        *,
-        stop: Stop,
-        watch: Sequence[Watcher] = (),
-    ) -> Result:
-        """Return the minimiser of each problem from coef (B, k, P)."""
-        return run(self, objective, coef, stop=stop, watch=watch)
 
     def start(self, objective: Objective, coef: Array) -> NewtonState:
         """Evaluate the start; away from W = 0 it has a Hessian of its own."""
@@ -144,21 +146,21 @@ class NewtonCG:
 
 
 def run_and_finish(
-    stepper: Stepper,
+    solver: Solver,
     objective: Objective,
     coef: Array,
     *,
     stop: Stop,
     watch: Sequence[Watcher] = (),
 ) -> Result:
-    """Iterate as `run`; what stalls short of `tol` is finished by Newton's method.
+    """Run a solver's loop; what stalls short of `tol` is finished by Newton's method.
 
     It goes by slopes and sees the curvature where it stands: a step of it proves what
     steps of rougher kinds can only come near.
     """
     journal = Journal(coef, stop, watch)
     members = list(range(coef.shape[0]))
-    run_stages(stepper, objective, journal, members)
+    run_stages(solver, objective, journal, members)
     stalled = [b for b in members if journal.reason[b] == "stalled"]
     if stalled and objective.convex:
         double = (objective.in_double() or objective).take(stalled)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from softreg._arrays import Array, namespace
-from softreg.solvers._loop import Objective, Point, Result, Stop, Watcher, inner, run
+from softreg.solvers._loop import Solver, inner
 from softreg.solvers._newton_cg import NewtonState, advance, exhausted, searched
+from softreg.solvers._protocols import Objective, Point
 
 # Trial steps read no row where scores are kept; a Hessian saved is worth many.
 FLATNESS = 0.1
@@ -20,7 +20,7 @@ MIN_SIDE = 64
 
 
 @dataclass(frozen=True)
-class NewtonCholesky:
+class NewtonCholesky(Solver):
     """Newton's method with a Cholesky factor of the whole Hessian.
 
     For small K (d + 1): the Hessian takes `8 (K (d + 1))^2` bytes, and an iteration
@@ -33,20 +33,24 @@ class NewtonCholesky:
     see the rows that a step will bring close. Where the line search leaves step 1, up
     to seven steps of nonlinear conjugate gradients (Polak & Ribiere 1969) with the same
     factor follow before the Hessian is made again: two passes each.
+
+    References
+    ----------
+    Polak & Ribiere, "Note sur la convergence de methodes de directions conjuguees",
+    Revue francaise d'informatique et de recherche operationnelle 3, 1969.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_wine
+    >>> from softreg import SoftmaxRegression
+    >>> from softreg.solvers import NewtonCholesky
+    >>> X, y = load_wine(return_X_y=True)
+    >>> model = SoftmaxRegression(C=1e-3, solver=NewtonCholesky()).fit(X, y)
+    >>> model.converged_, model.solver_
+    (True, 'newton-cholesky')
     """
 
     name = "newton-cholesky"
-
-    def minimize(
-        self,
-        objective: Objective,
-        coef: Array,
-        *,
-        stop: Stop,
-        watch: Sequence[Watcher] = (),
-    ) -> Result:
-        """Return the minimiser of each problem from coef (B, k, P)."""
-        return run(self, objective, coef, stop=stop, watch=watch)
 
     def start(self, objective: Objective, coef: Array) -> NewtonState:
         """Evaluate the start."""

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from softreg._arrays import Array, like, namespace
-from softreg.solvers._loop import Objective, Point, inner
+from softreg.solvers._loop import inner
 from softreg.solvers._newton_cg import advance, exhausted
+from softreg.solvers._protocols import Objective, Point
 
 # Wolfe's conditions: of sufficient decrease, and on the slope.
 DECREASE = 1e-4

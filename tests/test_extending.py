@@ -1,0 +1,189 @@
+"""Losses and solvers of a user's own: proven as those that softreg has."""
+
+import pickle
+import sys
+import types
+
+import numpy as np
+import pytest
+import scipy.sparse
+from bank import Data
+from pages import DOCS, code_of
+from sklearn.base import clone
+from sklearn.datasets import load_breast_cancer, load_iris, load_wine
+
+from softreg import (
+    RobustSoftmaxRegression,
+    SoftmaxRegression,
+    SoftmaxRegressionCV,
+    softmax_path,
+)
+from softreg.losses import Loss
+from softreg.solvers import NewtonCholesky, Solver
+
+PAGE = DOCS / "extending.md"
+X, Y = load_wine(return_X_y=True)
+
+
+def page_module():
+    """Return the classes of docs/extending.md, as of a module: they can be pickled."""
+    module = types.ModuleType("extending_page")
+    sys.modules[module.__name__] = module
+    for code in code_of(PAGE):
+        if "class " in code:
+            exec(compile(code, PAGE.name, "exec"), module.__dict__)
+    return module
+
+
+EXTENDING = page_module()
+LOSS, SOLVER = EXTENDING.FermiDirac(), EXTENDING.BarzilaiBorwein()
+
+
+class LogSumExp(Loss):
+    """The softmax's, by the least that a loss has to say."""
+
+    def potential_and_proba(self, shifted):
+        proba = np.exp(shifted)
+        total = proba.sum(axis=1)
+        return np.log(total), proba / total[:, None]
+
+    def curvature(self, proba):
+        return proba, 1.0
+
+    def scores(self, proba):
+        return np.log(proba)
+
+
+@pytest.mark.parametrize("solver", ["newton-cg", "newton-cholesky", "lbfgs", SOLVER])
+@pytest.mark.parametrize("load", [load_iris, load_wine, load_breast_cancer])
+def test_a_new_loss_is_solved_and_proven_by_every_solver(load, solver):
+    rows, y = load(return_X_y=True)
+    model = SoftmaxRegression(C=0.1, loss=LOSS, solver=solver).fit(rows, y)
+    tight = SoftmaxRegression(C=0.1, loss=LOSS, tol=1e-9).fit(rows, y)
+    assert model.converged_
+    assert tight.converged_
+    true_gap = model.objective_ - tight.objective_
+    assert -1e-8 * tight.objective_ <= true_gap <= model.optimality_gap_
+    assert model.optimality_gap_ <= 1e-4 * model.objective_
+
+
+@pytest.mark.parametrize(
+    "load", [load_iris, load_wine, load_breast_cancer], ids=lambda load: load.__name__
+)
+def test_a_new_solver_proves_the_same_optimum(load):
+    rows, y = load(return_X_y=True)
+    exact = SoftmaxRegression(C=0.1, tol=1e-10).fit(rows, y)
+    model = SoftmaxRegression(C=0.1, solver=SOLVER, tol=1e-7).fit(rows, y)
+    assert model.converged_
+    assert model.solver_ == "barzilai-borwein"
+    np.testing.assert_allclose(model.objective_, exact.objective_, rtol=1e-7)
+    assert model.objective_ - exact.objective_ <= model.optimality_gap_
+
+
+@pytest.mark.parametrize("max_iter", [1, 3, 10])
+def test_the_gap_holds_wherever_a_new_solver_stops(max_iter):
+    exact = SoftmaxRegression(solver=NewtonCholesky(), tol=1e-10).fit(X, Y)
+    with pytest.warns(match=r"barzilai-borwein stopped after \d+ iterations"):
+        model = SoftmaxRegression(solver=SOLVER, max_iter=max_iter).fit(X, Y)
+    assert 0 < model.objective_ - exact.objective_ <= model.optimality_gap_
+
+
+def test_a_loss_written_anew_is_the_softmax():
+    ours = SoftmaxRegression(tol=1e-9).fit(X, Y)
+    theirs = SoftmaxRegression(loss=LogSumExp(), tol=1e-9).fit(X, Y)
+    np.testing.assert_allclose(theirs.coef_, ours.coef_, atol=1e-6)
+    np.testing.assert_allclose(
+        theirs.predict_log_proba(X), ours.predict_log_proba(X), atol=1e-6
+    )
+    np.testing.assert_allclose(
+        theirs.proba_jacobian(X[:5]), ours.proba_jacobian(X[:5]), atol=1e-8
+    )
+
+
+def test_no_step_in_any_direction_lowers_the_optimum():
+    data = Data(n_rows=80, n_classes=3)
+    model = SoftmaxRegression(loss=LOSS, weight_decay=0.01, tol=1e-10)
+    model.fit(data.X, data.codes)
+
+    def value(coef):
+        scores = np.column_stack([data.X, np.ones(len(data.X))]) @ coef.T
+        top = scores.max(axis=1)
+        potential, _ = LOSS.potential_and_proba((scores - top[:, None]).T[None])
+        own = scores[np.arange(len(scores)), data.codes]
+        return (potential[0] + top - own).mean() + 0.005 * (coef[:, :-1] ** 2).sum()
+
+    best = np.column_stack([model.coef_, model.intercept_])
+    np.testing.assert_allclose(model.objective_, value(best), rtol=1e-9)
+    for _ in range(20):
+        way = data.rng.normal(size=best.shape)
+        assert value(best + 1e-3 * way) >= value(best)
+
+
+def test_new_ones_meet_every_other_option():
+    targets = np.random.default_rng(0).dirichlet(np.ones(3), len(Y))
+    model = SoftmaxRegression(C=0.1, loss=LOSS, solver=SOLVER)
+    for params in (
+        {"label_smoothing": 0.1},
+        {"margin": 1.0},
+        {"temperature": 2.0},
+        {"class_weight": "balanced"},
+        {"fit_intercept": False, "max_iter": 5000},
+        {"warm_start": True},
+    ):
+        assert clone(model).set_params(**params).fit(X, Y).converged_, params
+    assert clone(model).fit(X, targets).converged_
+    assert clone(model).fit(scipy.sparse.csr_array(X), Y).converged_
+    single = clone(model).fit(X.astype(np.float32), Y)
+    assert single.converged_
+    assert single.coef_.dtype == np.float32
+
+
+def test_new_ones_serve_the_estimators_around_the_fit():
+    search = SoftmaxRegressionCV([1e-3, 0.1], cv=3, loss=LOSS, solver=SOLVER).fit(X, Y)
+    assert (search.optimality_gaps_ <= 1e-4 * search.objectives_).all()
+    assert search.solver_ == "barzilai-borwein"
+    path = softmax_path(X, Y, Cs=[1e-3, 0.1], loss=LOSS, solver=SOLVER)
+    assert (path.optimality_gaps <= 1e-4 * path.objectives).all()
+    robust = RobustSoftmaxRegression(SoftmaxRegression(C=0.1, loss=LOSS)).fit(X, Y)
+    assert robust.converged_
+
+
+def test_clone_and_pickle_keep_them():
+    model = SoftmaxRegression(C=0.1, loss=LOSS, solver=SOLVER)
+    copy = clone(model)
+    assert (copy.loss, copy.solver) == (LOSS, SOLVER)
+    assert "FermiDirac(bisections=60)" in repr(copy)
+    fitted = pickle.loads(pickle.dumps(copy.fit(X, Y)))
+    np.testing.assert_array_equal(fitted.predict_proba(X), copy.predict_proba(X))
+
+
+def test_what_is_missing_is_named():
+    class NoScores(Loss):
+        def potential_and_proba(self, shifted):
+            return shifted[:, 0], shifted
+
+        def curvature(self, proba):
+            return proba, 1.0
+
+    class NoStep(Solver):
+        def start(self, objective, coef):
+            return None
+
+    with pytest.raises(TypeError, match=r"NoScores.*scores"):
+        NoScores()
+    with pytest.raises(TypeError, match=r"NoStep.*step"):
+        NoStep()
+
+
+@pytest.mark.parametrize(
+    ("params", "says"),
+    [
+        ({"loss": LogSumExp}, "an object of a subclass of softreg.losses.Loss, got"),
+        ({"loss": object()}, "an object of a subclass of softreg.losses.Loss, got"),
+        ({"solver": type(SOLVER)}, "an object of softreg.solvers or of a subclass"),
+        ({"solver": object()}, "an object of softreg.solvers or of a subclass"),
+    ],
+)
+def test_what_is_no_object_of_a_subclass_is_refused(params, says):
+    with pytest.raises(TypeError, match=says):
+        SoftmaxRegression(**params).fit(X, Y)
