@@ -44,6 +44,7 @@ from sklearn.multioutput import ClassifierChain
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler, scale
 
+import softreg
 from softreg import (
     HierarchicalSoftmax,
     LargeMarginSoftmaxRegression,
@@ -73,6 +74,12 @@ EVERY = pytest.mark.parametrize("name", ESTIMATORS)
 
 def fitted(name, X=X, y=WORDS):
     return clone(ESTIMATORS[name]).fit(X, y)
+
+
+def test_these_are_all_estimators():
+    public = {getattr(softreg, name) for name in softreg.__all__}
+    estimators = {one for one in public if isinstance(one, type)}
+    assert {type(model) for model in ESTIMATORS.values()} == estimators
 
 
 # -- saving ---------------------------------------------------------------------------
