@@ -1,4 +1,7 @@
-"""Early stopping: a callback that ends a fit by its score on rows held out.
+"""Early stopping
+==============
+
+A callback ends a fit by its score on rows held out.
 
 A third of the labels is wrong and the penalty is weak, so that the optimum fits the
 mistakes. The callback sees a fitted estimator after each iteration of L-BFGS, scores

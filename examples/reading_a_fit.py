@@ -1,4 +1,7 @@
-"""Reading a fit: how it converged, what it learned, how C was chosen, what is certain.
+"""Reading a fit
+=============
+
+How it converged, what it learned, how C was chosen, what is certain.
 
 Three pictures and a table of two fitted models: handwritten digits, whose coefficients
 are images, and kinds of wine, whose columns have names and units. Run it, in seconds,

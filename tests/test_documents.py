@@ -8,6 +8,7 @@ import pytest
 from pages import DOCS, ROOT, code_of
 
 import softreg
+import softreg.onnx
 
 # Pages whose code another test runs, or that need a cluster.
 ELSEWHERE = {
