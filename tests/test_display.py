@@ -25,9 +25,6 @@ from softreg.display import (
     CoefficientDisplay,
     ConvergenceDisplay,
     RegularizationPathDisplay,
-    _coefficients,
-    _convergence,
-    _path,
 )
 
 mpl.use("Agg")
