@@ -73,10 +73,17 @@ def stored_values(values: Array) -> Array:
 
 
 def stored_bytes(X: Any) -> int:
-    """Return the memory of a matrix of the host, dense or CSR."""
-    if scipy.sparse.issparse(X):
+    """Return the memory of a matrix, dense or CSR."""
+    if is_sparse(X) and not isinstance(X, Described):
         return int(X.data.nbytes + X.indices.nbytes + X.indptr.nbytes)
-    return int(X.nbytes)
+    if hasattr(X, "nbytes"):
+        return int(X.nbytes)
+    # The array API has no such thing.
+    xp = namespace(X)
+    if xp.isdtype(X.dtype, "bool"):
+        return int(X.size)
+    is_real = xp.isdtype(X.dtype, "real floating")
+    return int(X.size) * (xp.finfo if is_real else xp.iinfo)(X.dtype).bits // 8
 
 
 def is_foreign(values: Any) -> bool:

@@ -17,7 +17,7 @@ from sklearn.utils.metadata_routing import (
     process_routing,
 )
 
-from softreg._arrays import is_dask, on_host
+from softreg._arrays import is_dask, is_foreign, on_host
 from softreg._data import Ingested, ingest
 from softreg._folds import (
     Split,
@@ -36,10 +36,10 @@ from softreg._parameters import (
     solver_of,
 )
 from softreg._path import decays_of
-from softreg._prediction import LinearSoftmaxMixin
+from softreg._prediction import LinearSoftmaxMixin, fitted_here
 from softreg._problem import row_space_pays
 from softreg._progress import progress
-from softreg._rows import in_memory
+from softreg._rows import check_same_place, in_memory
 from softreg._search import Routed, Search, chosen_index, judge_of
 from softreg._softmax import SoftmaxRegression, attributes_of, become, so_far
 from softreg._solve import evaluated, solve
@@ -294,7 +294,7 @@ class SoftmaxRegressionCV(
         task = fit_task(self, X, y, sample_weight)
         values = grid_of(self.Cs)
         self._check_choices()
-        X, y, sample_weight = on_host(X), in_memory(y), in_memory(sample_weight)
+        y, sample_weight = in_memory(y), in_memory(sample_weight)
         params = {name: in_memory(value) for name, value in params.items()}
         estimator = SoftmaxRegression(**self._shared())
         routed = self._routed(sample_weight, params)
@@ -354,8 +354,9 @@ class SoftmaxRegressionCV(
             "list of pairs (train, test) of row numbers."
         ):
             cv = check_cv(self.cv, y, classifier=True)
-            # Splits are of row numbers; Dask's rows are not here.
-            rows = np.empty((len(data.weight), 0)) if is_dask(X) else X
+            # Splits are of row numbers; these rows are not in this memory.
+            elsewhere = is_dask(X) or is_foreign(X)
+            rows = np.empty((len(data.weight), 0)) if elsewhere else X
             found = list(cv.split(rows, y, **params))
         splits = row_numbers(found, len(data.weight))
         if self.selection == "1se" and len(splits) < 2:
@@ -374,7 +375,8 @@ class SoftmaxRegressionCV(
             return None
         k, n_columns = data.problem.shape
         shape = (n_folds, len(values), k, data.n_features_in + 1)
-        same = last.shape == shape and np.array_equal(self.classes_, data.classes)
+        classes = on_host(self.classes_)
+        same = last.shape == shape and np.array_equal(classes, data.classes)
         if not same or not np.isfinite(last).all():
             return None
         return last[..., :n_columns].astype(np.float64)
@@ -438,7 +440,7 @@ class SoftmaxRegressionCV(
         ValueError
             For rows that do not go with the fit, or that the scorer refuses.
         """
-        X, y, sample_weight = on_host(X), in_memory(y), in_memory(sample_weight)
+        y, sample_weight = in_memory(y), in_memory(sample_weight)
         routing = get_config()["enable_metadata_routing"]
         if self.scoring is None and not score_params and not routing:
             return super().score(X, y, sample_weight)
@@ -452,8 +454,10 @@ class SoftmaxRegressionCV(
         if routing:
             routed = process_routing(self, "score", **score_params)
             score_params = routed["scorer"]["score"]
-        scorer = check_scoring(self, self.scoring or "accuracy")
-        return scorer(self, X, y, **score_params)
+        check_same_place(self, X, self.coef_, "score")
+        here = fitted_here(self)
+        scorer = check_scoring(here, self.scoring or "accuracy")
+        return scorer(here, on_host(X), y, **score_params)
 
     def get_metadata_routing(self) -> MetadataRouter:
         """Return what metadata goes where: to the fit, the splitter and the scorer.
@@ -496,7 +500,7 @@ class SoftmaxRegressionCV(
 
     @property
     def _loss(self) -> Loss:
-        return loss_of(self.loss, len(self.classes_))
+        return loss_of(self.loss, self.classes_.shape[0])
 
     @property
     def _temperature(self) -> float:

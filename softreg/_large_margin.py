@@ -138,6 +138,8 @@ class LargeMarginSoftmaxRegression(
     True
     """
 
+    _any_library = False
+
     def __init__(
         self,
         m: int = 2,

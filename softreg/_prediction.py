@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from typing import Any, Self
 
@@ -36,6 +37,8 @@ class LinearSoftmaxMixin:
     classes_: np.ndarray
     coef_: Any
     intercept_: np.ndarray
+    # Whether arrays of other libraries are computed with in them.
+    _any_library = True
 
     @property
     @abstractmethod
@@ -48,9 +51,10 @@ class LinearSoftmaxMixin:
         """What scores are divided by."""
 
     def __sklearn_tags__(self) -> Any:
-        """Return scikit-learn's tags: sparse X is welcome."""
+        """Return scikit-learn's tags: sparse X is welcome, arrays of any library."""
         tags = super().__sklearn_tags__()  # type: ignore[misc]
         tags.input_tags.sparse = True
+        tags.array_api_support = self._any_library
         return tags
 
     def decision_function(self, X: Any) -> np.ndarray:
@@ -394,3 +398,10 @@ def coefficients_of(estimator: Any) -> np.ndarray:
         return coef
     intercept = np.asarray(on_host(estimator.intercept_), dtype=np.float64)
     return np.column_stack([coef, intercept])
+
+
+def fitted_here(estimator: Any) -> Any:
+    """Return the estimator with what lies elsewhere on the host, for scorers."""
+    here = copy.copy(estimator)
+    here.__dict__.update({n: on_host(v) for n, v in vars(estimator).items()})
+    return here

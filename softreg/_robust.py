@@ -225,7 +225,7 @@ class RobustSoftmaxRegression(
 
     @property
     def _loss(self) -> Loss:
-        return loss_of(self.estimator_.loss, len(self.classes_))
+        return loss_of(self.estimator_.loss, self.classes_.shape[0])
 
     @property
     def _temperature(self) -> float:
@@ -305,7 +305,7 @@ class _Rounds:
         with problem.engine:
             weight = problem.weight * like(trust, problem.weight)
             left = float(namespace(weight).sum(weight))
-            weight /= left
+            weight = weight / left
         self.trust, self.l2 = trust, float(self.data.weight_decay / left)
         with progress(self.estimator) as watch:
             return solve(

@@ -8,16 +8,23 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.sparse
 from sklearn.metrics import check_scoring
 
-from softreg._arrays import Described, on_host
+from softreg._arrays import (
+    Described,
+    is_foreign,
+    is_sparse,
+    like,
+    namespace,
+    on_host,
+)
 from softreg._data import Ingested
 from softreg._folds import Batch, Split, known_rows, least_log_proba
 from softreg._labels import row_weights
 from softreg._losses import TopK, clipped
 from softreg._parameters import is_real, solver_of
 from softreg._path import Stopped, decays_of
+from softreg._prediction import fitted_here
 from softreg._progress import is_shown
 from softreg._softmax import SoftmaxRegression, attributes_of, linear_attributes
 from softreg._solve import Solution, solve_path
@@ -81,7 +88,7 @@ def judge_of(
         if not framed:
             # Its rows are those of an array: they have no names to be checked.
             member.__dict__.pop("feature_names_in_", None)
-        rows = rows_at(X if framed else data.X, test, n_rows)
+        rows = on_host(rows_at(X if framed else data.X, test, n_rows))
         extra = {k: rows_at(v, test, n_rows) for k, v in params.items()}
         return float(scorer(member, rows, labels[test], **extra))
 
@@ -91,7 +98,8 @@ def judge_of(
         """Return the mean log-probability, as evaluations sum it."""
         test, low = weighing(splits[fold][1]), least_log_proba(data.dtype)
         member.__dict__.pop("feature_names_in_", None)
-        log_proba = member.predict_log_proba(data.X[test]).T[None, ...]
+        rows = on_host(rows_at(data.X, test, n_rows))
+        log_proba = member.predict_log_proba(rows).T[None, ...]
         log_proba = clipped(log_proba, low)
         of_rows = data.targets.plain().at(test).inner(log_proba)[0]
         of_rows = np.where(known[test], of_rows, low)
@@ -116,7 +124,9 @@ def rows_at(values: Any, rows: np.ndarray, n_rows: int) -> Any:
     """Return some rows of what has one entry a row; anything else as it is."""
     if hasattr(values, "iloc"):
         return values.iloc[rows]
-    if scipy.sparse.issparse(values) or isinstance(values, RowSource):
+    if is_foreign(values) and not is_sparse(values):
+        return namespace(values).take(values, like(rows, values), axis=0)
+    if is_sparse(values) or isinstance(values, RowSource):
         return values[rows]
     # Not all arrays have a length: zarr's have a shape alone.
     listed = hasattr(values, "__len__") and not isinstance(values, str | dict)
@@ -225,6 +235,7 @@ class Search:
         member = SoftmaxRegression(**self.estimator.get_params())
         member.C = float(self.values[index])
         member.__dict__.update(fitted)
+        member = fitted_here(member)
         where = f"on fold {fold} at C={self.values[index]:g}"
         advice = (
             "Use a scorer that this estimator and these rows suffice for, and that "

@@ -389,12 +389,6 @@ class SoftmaxRegression(
         become(self, fitted)
         return self
 
-    def __sklearn_tags__(self) -> Any:
-        """Return scikit-learn's tags: arrays of any library are computed with in it."""
-        tags = super().__sklearn_tags__()
-        tags.array_api_support = True
-        return tags
-
     @property
     def _loss(self) -> Loss:
         return loss_of(self.loss, self.classes_.shape[0])

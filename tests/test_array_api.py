@@ -242,11 +242,59 @@ def test_half_precision_is_read_as_single():
 
 
 @pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"scoring": "neg_log_loss", "selection": "1se", "warm_start": True},
+        {"scoring": "f1_macro", "refit": False, "class_weight": "balanced"},
+        {"scoring": "neg_log_loss", "loss": "topk-2", "tol": 1e-3},
+    ],
+    ids=str,
+)
+def test_a_search_lives_where_its_rows_live(params, to):
+    X, y = WINE
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    weight = np.linspace(0.5, 1.5, len(y))
+    here = SoftmaxRegressionCV([0.01, 1.0], cv=3, **params).fit(X, y, weight)
+    there = clone(here).fit(to(X), to(y), to(weight))
+    assert there.C_ == here.C_
+    np.testing.assert_allclose(there.scores_, here.scores_, rtol=1e-3)
+    for name in ("coef_", "intercept_", "classes_"):
+        assert place_of(getattr(there, name)) == place_of(to(X))
+    np.testing.assert_allclose(to_numpy(there.coef_), here.coef_, atol=1e-2)
+    proba = there.predict_proba(to(X))
+    assert place_of(proba) == place_of(to(X))
+    np.testing.assert_allclose(to_numpy(proba), here.predict_proba(X), atol=1e-2)
+    np.testing.assert_allclose(there.objectives_, here.objectives_, rtol=1e-3)
+    assert isinstance(there.coefs_paths_, np.ndarray)
+    assert there.score(to(X), to(y), to(weight)) == pytest.approx(
+        here.score(X, y, weight), rel=1e-3
+    )
+    if here.warm_start:
+        assert there.fit(to(X), to(y), to(weight)).n_iter_.max() <= 1
+    if place_of(there.coef_) != place_of(X):
+        with pytest.raises(ValueError, match="must use the same namespace"):
+            there.predict(X)
+        with pytest.raises(ValueError, match="must use the same namespace"):
+            there.score(X, y)
+
+
+def test_rounds_live_where_their_rows_live(to):
+    X, y = WINE
+    here = RobustSoftmaxRegression(SoftmaxRegression(1e-2)).fit(X, y)
+    there = clone(here).fit(to(X), to(y))
+    assert place_of(there.coef_) == place_of(to(X))
+    np.testing.assert_allclose(there.row_weights_, here.row_weights_, atol=1e-2)
+    proba = to_numpy(there.predict_proba(to(X)))
+    np.testing.assert_allclose(proba, here.predict_proba(X), atol=1e-3)
+    np.testing.assert_array_equal(to_numpy(there.predict(to(X))), here.predict(X))
+    np.testing.assert_allclose(there.objective_, here.objective_, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
     "model",
     [
-        SoftmaxRegressionCV([0.1, 1.0], cv=3),
         HierarchicalSoftmax(),
-        RobustSoftmaxRegression(SoftmaxRegression(1e-2)),
         LargeMarginSoftmaxRegression(C=1e-2, max_iter=20),
     ],
     ids=lambda model: type(model).__name__,

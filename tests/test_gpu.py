@@ -179,6 +179,22 @@ def test_the_estimators_around_it():
         assert (gpu.predict(X) == host.predict(X)).mean() > 0.99
 
 
+def test_the_estimators_around_it_stay_where_x_is():
+    import cupy
+
+    X, y = DIGITS
+    for model in (
+        SoftmaxRegressionCV([1e-3, 1e-1], cv=3),
+        SoftmaxRegressionCV([1e-3, 1e-1], cv=3, scoring="f1_macro"),
+        RobustSoftmaxRegression(SoftmaxRegression(1e-3)),
+    ):
+        here = clone(model).fit(X, y)
+        there = clone(model).fit(cupy.asarray(X), cupy.asarray(y))
+        assert isinstance(there.coef_, cupy.ndarray)
+        labels = there.predict(cupy.asarray(X))
+        assert (cupy.asnumpy(labels) == here.predict(X)).mean() > 0.99
+
+
 def test_offsets_are_of_64_bits(monkeypatch):
     import cupy
 
