@@ -34,7 +34,7 @@ html_title = f"softreg {version}"
 html_theme_options = {
     "show_prev_next": False,
     "secondary_sidebar_items": ["page-toc"],
-    "header_links_before_dropdown": 4,
+    "header_links_before_dropdown": 6,
 }
 html_show_sourcelink = False
 
