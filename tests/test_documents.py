@@ -98,7 +98,9 @@ def test_docstrings_say_what_numpydoc_asks(name):
     if name.rpartition(".")[2] not in WITHOUT_EXAMPLE:
         wanted |= {"Examples"}
     if inspect.isfunction(thing):
-        wanted |= {"Parameters", "Returns"}
+        signature = inspect.signature(thing)
+        wanted |= {"Parameters"} if signature.parameters else set()
+        wanted |= {"Returns"} if signature.return_annotation != "None" else set()
     assert wanted <= sections_of(thing)
 
 
