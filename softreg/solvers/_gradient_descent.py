@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from softreg._arrays import Array
-from softreg.solvers._loop import Result, Solver, Stop, Watcher, inner
-from softreg.solvers._newton_cg import advance, exhausted, run_and_finish
+from softreg.solvers._loop import inner
+from softreg.solvers._newton_cg import FinishedByNewton, advance, exhausted, fewer
 from softreg.solvers._protocols import Objective, Point
 
 
@@ -23,15 +22,11 @@ class DescentState(NamedTuple):
 
     def take(self, members: list[int]) -> DescentState:
         """Return the state of fewer problems."""
-        return DescentState(
-            self.point.take(members),
-            self.stalled[members],
-            self.preconditioner.take(members),
-        )
+        return fewer(self, members)
 
 
 @dataclass(frozen=True)
-class GradientDescent(Solver):
+class GradientDescent(FinishedByNewton):
     """Gradient descent on all rows, with a line search.
 
     With `M = a X'X + lambda I`, the Hessian's shape at W = 0, its direction is
@@ -60,17 +55,6 @@ class GradientDescent(Solver):
     """
 
     name = "gd"
-
-    def minimize(
-        self,
-        objective: Objective,
-        coef: Array,
-        *,
-        stop: Stop,
-        watch: Sequence[Watcher] = (),
-    ) -> Result:
-        """Return the minimiser of each problem from coef (B, k, P)."""
-        return run_and_finish(self, objective, coef, stop=stop, watch=watch)
 
     def start(self, objective: Objective, coef: Array) -> DescentState:
         """Evaluate the start."""

@@ -14,19 +14,18 @@ from softreg.solvers._loop import (
     PATIENCE,
     Journal,
     Result,
-    Solver,
     Stop,
     Watcher,
     check_counts,
     run_stage,
 )
-from softreg.solvers._newton_cg import NewtonCG, run_and_finish
+from softreg.solvers._newton_cg import FinishedByNewton, NewtonCG
 from softreg.solvers._protocols import Objective, Point
 from softreg.solvers._two_loop import MemoryState, TwoLoop
 
 
 @dataclass(frozen=True)
-class LBFGS(Solver):
+class LBFGS(FinishedByNewton):
     """Limited-memory BFGS, whitened: SciPy's, or the same in the library of the data.
 
     With `M = a X'X + lambda I = L L'` SciPy's routine minimises over `v = L' W'`, on
@@ -92,7 +91,7 @@ class LBFGS(Solver):
         """Return the minimiser of each problem from coef (B, k, P)."""
         on_host = not is_on_gpu(coef) if self.on_host is None else self.on_host
         if not on_host:
-            return run_and_finish(self, objective, coef, stop=stop, watch=watch)
+            return super().minimize(objective, coef, stop=stop, watch=watch)
         journal = Journal(coef, stop, watch)
         for member in range(coef.shape[0]):
             own = objective.take([member]) if coef.shape[0] > 1 else objective

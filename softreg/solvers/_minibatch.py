@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,12 +11,13 @@ import numpy as np
 from softreg._arrays import Array, namespace, to_numpy
 from softreg.solvers._conjugate_gradient import newton_direction
 from softreg.solvers._line_search import FLATNESS, search
-from softreg.solvers._loop import Result, Solver, Stop, Watcher, check_counts, inner
+from softreg.solvers._loop import check_counts, inner
 from softreg.solvers._newton_cg import (
+    FinishedByNewton,
     exhausted,
+    fewer,
     made,
     renewing,
-    run_and_finish,
     searched,
 )
 from softreg.solvers._protocols import Line, Objective, Point
@@ -43,16 +44,11 @@ class EpochState(NamedTuple):
 
     def take(self, members: list[int]) -> EpochState:
         """Return the state of fewer problems."""
-        kept = self.preconditioner
-        return self._replace(
-            point=self.point.take(members),
-            stalled=self.stalled[members],
-            preconditioner=None if kept is None else kept.take(members),
-        )
+        return fewer(self, members)
 
 
 @dataclass(frozen=True)
-class MiniBatch(Solver):
+class MiniBatch(FinishedByNewton):
     """Minibatch descent that converges: no step size, columns of any scale.
 
     An epoch goes through all rows once, in random order. On each minibatch it takes
@@ -112,17 +108,6 @@ class MiniBatch(Solver):
             self, "steps", *([] if self.batch_size is None else ["batch_size"])
         )
         check_counts(self, "seed", least=0)
-
-    def minimize(
-        self,
-        objective: Objective,
-        coef: Array,
-        *,
-        stop: Stop,
-        watch: Sequence[Watcher] = (),
-    ) -> Result:
-        """Return the minimiser of each problem from coef (B, k, P)."""
-        return run_and_finish(self, objective, coef, stop=stop, watch=watch)
 
     def start(self, objective: Objective, coef: Array) -> EpochState:
         """Evaluate the start; away from W = 0 it has a Hessian of its own."""

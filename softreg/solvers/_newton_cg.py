@@ -26,6 +26,8 @@ from softreg.solvers._loop import (
 )
 from softreg.solvers._protocols import Objective, Point
 
+State = TypeVar("State", bound=Any)
+
 
 class NewtonState(NamedTuple):
     """Where the solver stands, what it solves with, and when to renew that."""
@@ -38,12 +40,7 @@ class NewtonState(NamedTuple):
 
     def take(self, members: list[int]) -> NewtonState:
         """Return the state of fewer problems."""
-        kept = self.preconditioner
-        return self._replace(
-            point=self.point.take(members),
-            stalled=self.stalled[members],
-            preconditioner=None if kept is None else kept.take(members),
-        )
+        return fewer(self, members)
 
 
 @dataclass(frozen=True)
@@ -145,30 +142,40 @@ class NewtonCG(Solver):
         return renewing(objective, state) if tired else state
 
 
-def run_and_finish(
-    solver: Solver,
-    objective: Objective,
-    coef: Array,
-    *,
-    stop: Stop,
-    watch: Sequence[Watcher] = (),
-) -> Result:
-    """Run a solver's loop; what stalls short of `tol` is finished by Newton's method.
+class FinishedByNewton(Solver):
+    """A solver that, where it stalls short of `tol`, is finished by Newton's method.
 
-    It goes by slopes and sees the curvature where it stands: a step of it proves what
+    That goes by slopes and sees the curvature where it stands: a step of it proves what
     steps of rougher kinds can only come near.
     """
-    journal = Journal(coef, stop, watch)
-    members = list(range(coef.shape[0]))
-    run_stages(solver, objective, journal, members)
-    stalled = [b for b in members if journal.reason[b] == "stalled"]
-    if stalled and objective.convex:
-        double = (objective.in_double() or objective).take(stalled)
-        run_stage(NewtonCG(), double, journal, stalled)
-    return journal.result()
+
+    def minimize(
+        self,
+        objective: Objective,
+        coef: Array,
+        *,
+        stop: Stop,
+        watch: Sequence[Watcher] = (),
+    ) -> Result:
+        """Return the minimiser of each problem from coef (B, k, P)."""
+        journal = Journal(coef, stop, watch)
+        members = list(range(coef.shape[0]))
+        run_stages(self, objective, journal, members)
+        stalled = [b for b in members if journal.reason[b] == "stalled"]
+        if stalled and objective.convex:
+            double = (objective.in_double() or objective).take(stalled)
+            run_stage(NewtonCG(), double, journal, stalled)
+        return journal.result()
 
 
-State = TypeVar("State", bound=Any)
+def fewer(state: State, members: list[int]) -> State:
+    """Return the state of fewer problems, of a solver with a preconditioner."""
+    kept = state.preconditioner
+    return state._replace(
+        point=state.point.take(members),
+        stalled=state.stalled[members],
+        preconditioner=None if kept is None else kept.take(members),
+    )
 
 
 def renewing(objective: Objective, state: State) -> State:
