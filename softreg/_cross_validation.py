@@ -370,7 +370,7 @@ class SoftmaxRegressionCV(
         self, data: Ingested, n_folds: int, values: np.ndarray
     ) -> np.ndarray | None:
         """Return the last fit's paths where they are of this shape and kind."""
-        last = getattr(self, "coefs_paths_", None)
+        last = on_host(getattr(self, "coefs_paths_", None))
         if not self.warm_start or last is None:
             return None
         k, n_columns = data.problem.shape

@@ -273,9 +273,10 @@ class _Rounds:
     def attributes(self) -> dict[str, Any]:
         """Return the fitted attributes of the rounds so far."""
         fitted = self._of(attributes_of(self.data, self.solution, self.l2))
+        trust = self.trust / self.transform.slope(np.zeros(1))
         return fitted | {
-            "row_weights_": self.trust / self.transform.slope(np.zeros(1)),
-            "objective_history_": np.array(self.history),
+            "row_weights_": like(trust, self.data.home),
+            "objective_history_": like(np.array(self.history), self.data.home),
             "objective_": self.history[-1],
             "n_iter_": len(self.history) - 1,
             "converged_": self.converged and fitted["estimator_"].converged_,

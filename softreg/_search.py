@@ -285,8 +285,7 @@ class Search:
 
     def attributes(self, chosen: int) -> dict[str, Any]:
         """Return the fitted attributes of the search."""
-        return {
-            "C_": float(self.values[chosen]),
+        arrays = {
             "Cs_": self.values,
             "scores_": self.scores,
             "coefs_paths_": self.coefs,
@@ -294,6 +293,9 @@ class Search:
             "objectives_": self.objectives,
             "optimality_gaps_": self.gaps,
         }
+        home = self.data.home
+        there = {name: like(values, home) for name, values in arrays.items()}
+        return there | {"C_": float(self.values[chosen])}
 
 
 def chosen_index(values: np.ndarray, scores: np.ndarray, selection: str) -> int:

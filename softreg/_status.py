@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from softreg._arrays import to_numpy
+
 WIDTH, HEIGHT = 120, 22
 
 
@@ -110,7 +112,10 @@ def _folds(estimator: Any, fitted: Mapping[str, Any]) -> str:
     """Return how many fits of a search are proven."""
     if "optimality_gaps_" not in fitted:
         return ""
-    near = fitted["optimality_gaps_"] <= estimator.tol * fitted["objectives_"]
+    gaps, objectives = map(
+        to_numpy, (fitted["optimality_gaps_"], fitted["objectives_"])
+    )
+    near = gaps <= estimator.tol * objectives
     return f"{np.sum(near)} of {np.size(near)} fits of the folds proven to tol"
 
 

@@ -3,6 +3,7 @@
 import pickle
 
 import array_api_strict
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -18,6 +19,7 @@ from softreg import (
     softmax_path,
 )
 from softreg._arrays import like, place_of, to_numpy
+from softreg.display import RegularizationPathDisplay
 
 OTHER_DEVICE = array_api_strict.Device("device1")
 METHODS = ("decision_function", "predict", "predict_proba", "predict_log_proba")
@@ -258,20 +260,26 @@ def test_a_search_lives_where_its_rows_live(params, to):
     here = SoftmaxRegressionCV([0.01, 1.0], cv=3, **params).fit(X, y, weight)
     there = clone(here).fit(to(X), to(y), to(weight))
     assert there.C_ == here.C_
-    np.testing.assert_allclose(there.scores_, here.scores_, rtol=1e-3)
+    np.testing.assert_allclose(to_numpy(there.scores_), here.scores_, rtol=1e-3)
     for name in ("coef_", "intercept_", "classes_"):
         assert place_of(getattr(there, name)) == place_of(to(X))
     np.testing.assert_allclose(to_numpy(there.coef_), here.coef_, atol=1e-2)
     proba = there.predict_proba(to(X))
     assert place_of(proba) == place_of(to(X))
     np.testing.assert_allclose(to_numpy(proba), here.predict_proba(X), atol=1e-2)
-    np.testing.assert_allclose(there.objectives_, here.objectives_, rtol=1e-3)
-    assert isinstance(there.coefs_paths_, np.ndarray)
+    for name in ("objectives_", "coefs_paths_"):
+        expected, got = getattr(here, name), to_numpy(getattr(there, name))
+        np.testing.assert_allclose(got, expected, atol=1e-2, rtol=1e-3)
+    assert "fits of the folds proven" in there._repr_html_()
+    display = RegularizationPathDisplay.from_estimator(there)
+    np.testing.assert_allclose(display.scores, here.scores_, rtol=1e-3)
+    plt.close(display.figure_)
     assert there.score(to(X), to(y), to(weight)) == pytest.approx(
         here.score(X, y, weight), rel=1e-3
     )
     if here.warm_start:
-        assert there.fit(to(X), to(y), to(weight)).n_iter_.max() <= 1
+        again = there.fit(to(X), to(y), to(weight))
+        assert to_numpy(again.n_iter_).max() <= 1
     if place_of(there.coef_) != place_of(X):
         with pytest.raises(ValueError, match="must use the same namespace"):
             there.predict(X)
@@ -284,7 +292,9 @@ def test_rounds_live_where_their_rows_live(to):
     here = RobustSoftmaxRegression(SoftmaxRegression(1e-2)).fit(X, y)
     there = clone(here).fit(to(X), to(y))
     assert place_of(there.coef_) == place_of(to(X))
-    np.testing.assert_allclose(there.row_weights_, here.row_weights_, atol=1e-2)
+    np.testing.assert_allclose(
+        to_numpy(there.row_weights_), here.row_weights_, atol=1e-2
+    )
     proba = to_numpy(there.predict_proba(to(X)))
     np.testing.assert_allclose(proba, here.predict_proba(X), atol=1e-3)
     np.testing.assert_array_equal(to_numpy(there.predict(to(X))), here.predict(X))

@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from softreg._cross_validation import SoftmaxRegressionCV
+from softreg._prediction import fitted_here
 from softreg._search import chosen_index
 from softreg.display._panels import panels
 
@@ -115,6 +116,7 @@ class RegularizationPathDisplay:
                 "search over C has a path to show."
             )
         check_is_fitted(cv)
+        cv = fitted_here(cv)
         order = np.argsort(cv.Cs_, kind="stable")
         # What a callback left out has no scores.
         order = order[np.isfinite(cv.scores_[:, order]).all(axis=0)]
