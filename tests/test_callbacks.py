@@ -317,3 +317,13 @@ def test_bad_input_leaves_no_context_behind():
         model.fit(X * np.nan, Y)
     assert counter.closed
     assert set(vars(model)) == {*model.get_params(), "_skl_callbacks"}
+
+
+@pytest.mark.parametrize("solver", ["newton-cholesky", "newton-cg", "lbfgs"])
+def test_a_stop_claims_no_optimum_where_there_is_none(solver):
+    model = SoftmaxRegression(C=np.inf, solver=solver)
+    with pytest.warns(match="no finite optimum"):
+        whole = clone(model).fit(X, Y)
+    for after in range(whole.n_iter_ + 1):
+        stopped = clone(model).set_callbacks(Counter(stop_after=after)).fit(X, Y)
+        assert not stopped.converged_
