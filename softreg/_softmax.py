@@ -457,10 +457,11 @@ def linear_attributes(data: Ingested, coef: Array) -> dict[str, Any]:
     names = {}
     if data.feature_names_in is not None:
         names["feature_names_in_"] = data.feature_names_in
+    # No views: they would keep all coefficients alive, and whoever writes to them, as a
+    # callback may, would write to the solver's.
     return names | {
         "classes_": data.classes if classes is None else like(classes, data.home),
-        "coef_": contiguous(coef[:, :n_features]),
-        # Not a view: it would keep all coefficients alive.
+        "coef_": contiguous(xp.asarray(coef[:, :n_features], copy=True)),
         "intercept_": xp.asarray(intercept, copy=True),
         "n_features_in_": n_features,
     }

@@ -327,3 +327,23 @@ def test_a_stop_claims_no_optimum_where_there_is_none(solver):
     for after in range(whole.n_iter_ + 1):
         stopped = clone(model).set_callbacks(Counter(stop_after=after)).fit(X, Y)
         assert not stopped.converged_
+
+
+class Scribbler(Tasks):
+    """Writes to the coefficients it is shown, and keeps what it read."""
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator):
+        if context.task_name == "iteration":
+            self.fitted.append(fitted_estimator.coef_.copy())
+            fitted_estimator.coef_ += 1
+            fitted_estimator.intercept_ += 1
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_what_a_callback_writes_changes_nothing(n_classes):
+    rows, y = Z[n_classes > Y], Y[n_classes > Y]
+    for solver in SOLVERS:
+        model = SoftmaxRegression(C=0.1, solver=solver)
+        whole = clone(model).fit(rows, y)
+        shown = clone(model).set_callbacks(Scribbler()).fit(rows, y)
+        np.testing.assert_array_equal(shown.coef_, whole.coef_)
