@@ -187,3 +187,40 @@ def test_what_is_missing_is_named():
 def test_what_is_no_object_of_a_subclass_is_refused(params, says):
     with pytest.raises(TypeError, match=says):
         SoftmaxRegression(**params).fit(X, Y)
+
+
+
+class Partly(LogSumExp):
+    """Has no value on the first row of a block, but probabilities."""
+
+    def potential_and_proba(self, shifted):
+        value, proba = super().potential_and_proba(shifted)
+        if value.shape[1] == len(Y):
+            value[:, 0] = np.nan
+        return value, proba
+
+
+@pytest.mark.parametrize("solver", ["auto", "newton-cg", "lbfgs"])
+def test_values_that_are_no_numbers_end_the_fit_unproven(solver):
+    with pytest.warns(match="stopped after"):
+        model = SoftmaxRegression(loss=Partly(), solver=solver).fit(X, Y)
+    assert not model.converged_
+
+
+class InPlace(type(SOLVER)):
+    """Steps too far, and writes over the coefficients where it stood."""
+
+    def step(self, objective, state):
+        coef = state.point.coef
+        coef -= 3 * state.metric.solve(state.point.gradient)
+        return state._replace(point=objective.evaluate(coef))
+
+
+@pytest.mark.parametrize("load", [load_wine, load_breast_cancer])
+def test_a_solver_may_write_to_its_coefficients(load):
+    rows, y = load(return_X_y=True)
+    with pytest.warns(match="InPlace|barzilai"):
+        model = SoftmaxRegression(C=0.01, solver=InPlace()).fit(rows, y)
+    proba = model.predict_proba(rows)[np.arange(len(y)), y]
+    penalty = model.weight_decay_ / 2 * (model.coef_**2).sum()
+    assert model.objective_ == pytest.approx(-np.log(proba).mean() + penalty)

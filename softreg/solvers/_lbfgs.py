@@ -138,7 +138,8 @@ class LBFGS(Solver):
                 },
             )
             fall = before - journal.value[member]
-            if not watchdog.finished and fall <= objective.eps * abs(before):
+            # Of values that are no numbers nothing falls.
+            if not watchdog.finished and not fall > objective.eps * abs(before):
                 journal.reason[member] = "stalled"
                 return
 

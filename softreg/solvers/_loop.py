@@ -150,7 +150,9 @@ class Journal:
             known = self.value[member] * (1 + self.rounding[member])
             if value * (1 + rounding) <= known + 1e-15 * abs(value):
                 self.value[member], self.rounding[member] = value, rounding
-                self.coef[member] = point.coef[position, ...]
+                # A solver may go on to write to its own.
+                own = point.coef[position, ...]
+                self.coef[member] = namespace(own).asarray(own, copy=True)
                 if point.held_out is not None:
                     self.held_out[member] = to_numpy(point.held_out[position, :])
             floor = self.rounding[member] * abs(self.value[member])
@@ -160,7 +162,7 @@ class Journal:
             reached = self.stop.reached(
                 self.value[member], gap, slopes[position], member
             )
-            solved = reached <= self.stop.tol
+            solved = bool(reached <= self.stop.tol and np.isfinite(self.value[member]))
             self.reached[member] = reached
             self.converged[member] = solved
             self.reason[member] = "tol" if solved else "max_iter"
