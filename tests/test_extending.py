@@ -189,6 +189,44 @@ def test_what_is_no_object_of_a_subclass_is_refused(params, says):
         SoftmaxRegression(**params).fit(X, Y)
 
 
+class Bent(LogSumExp):
+    """Is no loss: something is done to its value and its probabilities."""
+
+    def __init__(self, value=None, proba=None, scores=None):
+        same = lambda given: given  # noqa: E731
+        self.bend = value or same, proba or same, scores or same
+
+    def potential_and_proba(self, shifted):
+        value, proba = super().potential_and_proba(shifted)
+        return self.bend[0](value), self.bend[1](proba)
+
+    def scores(self, proba):
+        return self.bend[2](super().scores(proba))
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        ({"value": lambda v: v - 2}, "at least max"),
+        ({"value": lambda v: v / 2}, "lines that touch"),
+        ({"value": lambda v: v * np.nan}, "potential must be finite"),
+        ({"value": lambda v: v[:, None]}, r"potential must have shape \(1, 10\), got"),
+        ({"value": lambda v: v.tolist()}, "potential must have shape .* got None"),
+        ({"proba": lambda p: p**2 / (p**2).sum(axis=1, keepdims=True)}, "lines"),
+        ({"proba": lambda p: 0.9 * p}, "sums to 0.9"),
+        ({"proba": lambda p: p - 0.5 + 1.5 * (p == p.max(axis=1))}, "at least 0"),
+        ({"proba": lambda p: p[0]}, "proba must have shape"),
+        ({"scores": lambda u: u[0]}, "scores must have shape"),
+        ({"scores": lambda u: u * np.nan}, "scores must be finite"),
+    ],
+)
+def test_what_is_no_loss_is_refused_before_any_computing(how, says):
+    model = SoftmaxRegression(loss=Bent(**how))
+    with pytest.raises(ValueError, match=f"does not keep to what.*{says}"):
+        model.fit(X, Y)
+    assert vars(model) == model.get_params()
+    assert SoftmaxRegression(loss=Bent()).fit(X, Y).converged_
+
 
 class Partly(LogSumExp):
     """Has no value on the first row of a block, but probabilities."""
