@@ -441,6 +441,7 @@ def so_far(data: Ingested, rows: Sequence[Record], coef: Array) -> dict[str, Any
         "optimality_gap_": last.optimality_gap,
         "converged_": False,
         "weight_decay_": data.weight_decay,
+        "solver_": last.solver,
         "history_": columns_of(rows),
     }
 
@@ -469,7 +470,8 @@ def linear_attributes(data: Ingested, coef: Array) -> dict[str, Any]:
 
 def _state_of(estimator: SoftmaxRegression) -> OnlineState:
     """Return where steps stand; after a fit at its coefficients, with their weight."""
-    if hasattr(estimator, "_online"):
+    # What a callback of a fit is shown may have both: the steps came before.
+    if not hasattr(estimator, "_seen"):
         return OnlineState.loaded(estimator._online)
     coef = coefficients_of(estimator)
     return OnlineState(coef, coef, Seen.loaded(estimator._seen))

@@ -347,3 +347,17 @@ def test_what_a_callback_writes_changes_nothing(n_classes):
         whole = clone(model).fit(rows, y)
         shown = clone(model).set_callbacks(Scribbler()).fit(rows, y)
         np.testing.assert_array_equal(shown.coef_, whole.coef_)
+
+
+@pytest.mark.parametrize("solver", ["auto", *SOLVERS])
+def test_what_is_shown_is_of_this_fit_and_goes_on(solver):
+    tasks = Tasks()
+    model = SoftmaxRegression(solver=solver, tol=1e-3).set_callbacks(tasks)
+    model.partial_fit(Z[:50], Y[:50], classes=[0, 1, 2]).fit(Z, Y)
+    *_, shown, last = tasks.fitted
+    assert shown.solver_ == last.solver_ == model.solver_
+    np.testing.assert_array_equal(shown.coef_, model.coef_)
+    rows, y = Z[::3], Y[::3]
+    gone_on = shown.set_callbacks().partial_fit(rows, y)
+    fresh = clone(model).set_callbacks().fit(Z, Y).partial_fit(rows, y)
+    np.testing.assert_array_equal(gone_on.coef_, fresh.coef_)

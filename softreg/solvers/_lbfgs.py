@@ -93,7 +93,7 @@ class LBFGS(Solver):
         on_host = not is_on_gpu(coef) if self.on_host is None else self.on_host
         if not on_host:
             return run_and_finish(self, objective, coef, stop=stop, watch=watch)
-        journal = Journal(coef, stop, watch)
+        journal = Journal(coef, stop, watch, self.name)
         for member in range(coef.shape[0]):
             own = objective.take([member]) if coef.shape[0] > 1 else objective
             self._minimize_one(own, journal, member)

@@ -67,6 +67,7 @@ class Record(NamedTuple):
     passes: float
     seconds: float
     precision: str
+    solver: str = ""
 
 
 # Is told of every row, and of the best coefficients (k, P) so far.
@@ -106,9 +107,15 @@ class Result(NamedTuple):
 class Journal:
     """What happened to each problem: best point, proven bound, history."""
 
-    def __init__(self, coef: Array, stop: Stop, watch: Sequence[Watcher] = ()) -> None:
+    def __init__(
+        self,
+        coef: Array,
+        stop: Stop,
+        watch: Sequence[Watcher] = (),
+        solver: str = "",
+    ) -> None:
         n_problems = coef.shape[0]
-        self.stop = stop
+        self.stop, self.solver = stop, solver
         self.coef: list[Array] = [coef[b, ...] for b in range(n_problems)]
         self.value = np.full(n_problems, np.inf)
         self.rounding = np.zeros(n_problems)  # of the value, relatively
@@ -175,6 +182,7 @@ class Journal:
                 objective.passes,
                 time.perf_counter() - self._start,
                 "float64" if objective.eps < 1e-10 else "float32",
+                self.solver,
             )
             self.history[member].append(row)
             for watcher in self._watch:
@@ -342,7 +350,7 @@ class Solver(ABC):
         result : Result
             The minimiser of each problem, and what is proven of it.
         """
-        journal = Journal(coef, stop, watch)
+        journal = Journal(coef, stop, watch, self.name)
         run_stages(self, objective, journal, list(range(coef.shape[0])))
         return journal.result()
 

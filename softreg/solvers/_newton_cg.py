@@ -158,7 +158,7 @@ def run_and_finish(
     It goes by slopes and sees the curvature where it stands: a step of it proves what
     steps of rougher kinds can only come near.
     """
-    journal = Journal(coef, stop, watch)
+    journal = Journal(coef, stop, watch, solver.name)
     members = list(range(coef.shape[0]))
     run_stages(solver, objective, journal, members)
     stalled = [b for b in members if journal.reason[b] == "stalled"]
