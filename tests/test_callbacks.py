@@ -10,6 +10,9 @@ import pytest
 from sklearn.base import clone
 from sklearn.callback import ProgressBar, ScoringMonitor
 from sklearn.datasets import load_digits, load_wine, make_classification
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from softreg import (
     HierarchicalSoftmax,
@@ -361,3 +364,18 @@ def test_what_is_shown_is_of_this_fit_and_goes_on(solver):
     gone_on = shown.set_callbacks().partial_fit(rows, y)
     fresh = clone(model).set_callbacks().fit(Z, Y).partial_fit(rows, y)
     np.testing.assert_array_equal(gone_on.coef_, fresh.coef_)
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_a_checkpoint_of_a_part_saves_the_end(n_jobs, tmp_path):
+    path = tmp_path / "fit.pkl"
+    own = SoftmaxRegression().set_callbacks(Checkpoint(path))
+    pipeline = make_pipeline(StandardScaler(), own).fit(X, Y)
+    coef = pickle.loads(path.read_bytes()).coef_
+    np.testing.assert_array_equal(coef, pipeline[-1].coef_)
+    # Of many fits at a time, each is written whole; the last is that of all rows.
+    own = SoftmaxRegression().set_callbacks(Checkpoint(path, every=0))
+    search = GridSearchCV(own, {"C": [0.1, 1.0, 10.0]}, cv=3, n_jobs=n_jobs).fit(X, Y)
+    coef = pickle.loads(path.read_bytes()).coef_
+    np.testing.assert_array_equal(coef, search.best_estimator_.coef_)
+    assert not list(tmp_path.glob("*.part"))
