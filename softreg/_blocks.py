@@ -116,9 +116,10 @@ class Engine:
             self._device.__enter__()
             return self
         keep_freed_memory()
-        SINGLE_BLAS_THREAD.__enter__()
         if self.n_threads > 1:
             self._pool = ThreadPoolExecutor(self.n_threads - 1)
+        # At the end: what is interrupted in here is never left.
+        SINGLE_BLAS_THREAD.__enter__()
         return self
 
     def __exit__(
@@ -152,7 +153,13 @@ class Engine:
         if self._pool is not None:
             n_helpers = min(self.n_threads, count) - 1
             helpers = [self._pool.submit(work) for _ in range(n_helpers)]
-        work()
+        try:
+            work()
+        except BaseException:
+            # An interrupt does not wait until the others have read all rows.
+            for _ in left:
+                pass
+            raise
         for helper in helpers:
             helper.result()
         return results

@@ -24,7 +24,7 @@ from softreg._arrays import (
 from softreg._blocks import Engine
 from softreg._design import Parametrisation
 from softreg._labels import Known, check_given, row_weights, targets_of
-from softreg._losses import TopK, loss_of
+from softreg._losses import Loss, TopK, breach_of, loss_of
 from softreg._parameters import (
     INF,
     advising,
@@ -157,6 +157,8 @@ def ingest(
         _engine(estimator, X, place),
     )
     _check_solver_fits(estimator, problem)
+    if isinstance(estimator.loss, Loss) and (stream is None or stream.is_new):
+        _check_contract(estimator.loss, problem)
     return Ingested(
         problem,
         X,
@@ -222,6 +224,17 @@ def _check_solver_fits(estimator: Any, problem: Problem) -> None:
             f"solver='newton-cholesky' factorises a Hessian of K (d + 1) = {side} rows "
             f"({8 * side**2 / 1e9:.0f} GB); at most {MAX_HESSIAN_SIDE} are allowed. "
             "Use solver='newton-cg' or 'auto'."
+        )
+
+
+def _check_contract(loss: Loss, problem: Problem) -> None:
+    """Refuse a loss that the proof does not hold for."""
+    with problem.engine, np.errstate(all="ignore"):
+        breach = breach_of(loss, problem.parametrisation.n_classes, problem.weight)
+    if breach is not None:
+        raise ValueError(
+            f"loss={loss!r} does not keep to what softreg.losses.Loss asks: {breach}. "
+            "docs/extending.md has a function that checks a loss."
         )
 
 

@@ -12,9 +12,23 @@ import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from softreg import _projections as projections
 from softreg import _top_k as top_k
-from softreg._arrays import Array, cast, inner_over_classes, namespace
+from softreg._arrays import (
+    Array,
+    cast,
+    inner_over_classes,
+    like,
+    namespace,
+    to_numpy,
+)
+
+# Spreads of the scores that a loss of a user's is tried on, and what rounding it may
+# have there.
+PROBES = np.array([0.0, 1e-2, 0.1, 0.3, 1.0, 1.0, 2.0, 3.0, 5.0, 20.0])
+PROBE_TOL = 1e-6
 
 
 class Loss(ABC):
@@ -25,7 +39,8 @@ class Loss(ABC):
     need that f is convex, that `f(u + c) = f(u) + c` for a shift c of all scores, that
     its gradient is a distribution over the classes, and that `f(u) >= max(u)`. In
     other words f is conjugate to a convex function Omega of distributions that is
-    nowhere above 0, and the loss is that of Fenchel and Young less `Omega(q)`.
+    nowhere above 0, and the loss is that of Fenchel and Young less `Omega(q)`. `fit`
+    tries them on a few rows of scores, and refuses a loss that fails there.
 
     Arrays are class-major, problem first: `(B, K, n_rows)`, floats of 32 or 64 bits of
     the library of the data, whose answers keep their dtype. Objects should be
@@ -285,6 +300,45 @@ def _log(proba: Array) -> Array:
     positive = proba > 0
     log = xp.log(xp.where(positive, proba, xp.ones_like(proba)))
     return xp.where(positive, log, xp.full_like(log, -xp.inf))
+
+
+def breach_of(loss: Loss, n_classes: int, place: Array) -> str | None:
+    """Return what the proof needs of a loss and this one has not, on a few scores.
+
+    Values and gradients of a convex f support it: no line that touches it at one row
+    of scores is above it at another. So wrong gradients are found as well.
+    """
+    rows = np.random.default_rng(0).normal(size=(n_classes, len(PROBES))) * PROBES
+    shifted = like((rows - rows.max(axis=0))[None, :, :], place)
+    value, proba = loss.potential_and_proba(shifted)
+    scores = loss.scores(like(np.full((1, n_classes), 1 / n_classes), place))
+    for name, own, shape in (
+        ("potential", value, (1, len(PROBES))),
+        ("proba", proba, shifted.shape),
+        ("scores", scores, (1, n_classes)),
+    ):
+        got = getattr(own, "shape", None)
+        if got != shape:
+            return f"{name} must have shape {shape}, got {got}"
+        if not np.isfinite(to_numpy(own)).all():
+            return f"{name} must be finite, got NaN or infinity"
+    values, p, u = to_numpy(value)[0], to_numpy(proba)[0], to_numpy(shifted)[0]
+    if values.min() < -PROBE_TOL:
+        return f"f(u) must be at least max(u), got {values.min():.3g} below"
+    if p.min() < -PROBE_TOL or np.abs(p.sum(axis=0) - 1).max() > PROBE_TOL:
+        return (
+            "proba must be at least 0 and sum to one over the classes, got "
+            f"{p.min():.3g} and sums to {p.sum(axis=0).max():.3g}"
+        )
+    # Entry (i, j): of the line that touches at i, at j.
+    line = values[:, None] + p.T @ u - (p * u).sum(axis=0)[:, None]
+    above = (line - values) / (1 + np.abs(line) + values)
+    if above.max() > PROBE_TOL:
+        return (
+            "f must be convex and proba its gradient, got lines that touch it at one "
+            f"row of scores and are {above.max():.1e} above it at another"
+        )
+    return None
 
 
 def shift_to_top(scores: Array) -> Array:

@@ -20,6 +20,8 @@ PATIENCE = 1.0
 EVERY = 0.1
 WIDTH = 20
 CLEAR = "\r\x1b[K"
+# Of a bar: what is done, and what is left; and where the terminal has no blocks.
+BLOCKS, PLAIN = "█░", "#."
 
 
 @contextmanager
@@ -71,6 +73,7 @@ class Bar:
 
     def __init__(self, tol: float, stream: TextIO) -> None:
         self._tol, self._stream = tol, stream
+        self._marks = marks_for(stream)
         self._rows: list[Record] = []
         self._drawn = -math.inf
 
@@ -94,18 +97,28 @@ class Bar:
 
     def _draw(self) -> None:
         columns = shutil.get_terminal_size().columns
-        self._stream.write(CLEAR + line_of(self._rows, self._tol)[: columns - 1])
+        line = line_of(self._rows, self._tol, self._marks)
+        self._stream.write(CLEAR + line[: columns - 1])
         self._stream.flush()
 
 
-def line_of(rows: list[Record], tol: float) -> str:
+def marks_for(stream: TextIO) -> str:
+    """Return the marks of a bar that a stream can write."""
+    try:
+        BLOCKS.encode(getattr(stream, "encoding", None) or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        return PLAIN
+    return BLOCKS
+
+
+def line_of(rows: list[Record], tol: float, marks: str = BLOCKS) -> str:
     """Return the bar of a fit's iterations so far."""
     row, start = rows[-1], rows[len(rows) // 2 - 1]
     left, ahead = [way_left(rows, each, tol) for each in (row, start)]
     whole = way_left(rows, rows[0], tol)
     done = 1.0 - left / whole if left > 0 and whole > 0 else 1.0
     parts = [
-        f"{'█' * round(WIDTH * max(0.0, done)):░<{WIDTH}}",
+        (marks[0] * round(WIDTH * max(0.0, done))).ljust(WIDTH, marks[1]),
         f"iteration {row.iteration}",
         f"objective {row.objective:.6g}",
         f"proven gap {row.optimality_gap:.1e}"

@@ -435,6 +435,7 @@ def so_far(data: Ingested, rows: Sequence[Record], coef: Array) -> dict[str, Any
         "optimality_gap_": last.optimality_gap,
         "converged_": False,
         "weight_decay_": data.weight_decay,
+        "solver_": last.solver,
         "history_": columns_of(rows),
     }
 
@@ -451,10 +452,11 @@ def linear_attributes(data: Ingested, coef: Array) -> dict[str, Any]:
     names = {}
     if data.feature_names_in is not None:
         names["feature_names_in_"] = data.feature_names_in
+    # No views: they would keep all coefficients alive, and whoever writes to them, as a
+    # callback may, would write to the solver's.
     return names | {
         "classes_": data.classes if classes is None else like(classes, data.home),
-        "coef_": contiguous(coef[:, :n_features]),
-        # Not a view: it would keep all coefficients alive.
+        "coef_": contiguous(xp.asarray(coef[:, :n_features], copy=True)),
         "intercept_": xp.asarray(intercept, copy=True),
         "n_features_in_": n_features,
     }
@@ -462,7 +464,14 @@ def linear_attributes(data: Ingested, coef: Array) -> dict[str, Any]:
 
 def _state_of(estimator: SoftmaxRegression) -> OnlineState:
     """Return where steps stand; after a fit at its coefficients, with their weight."""
-    if hasattr(estimator, "_online"):
+    # What a callback of a fit is shown may have both: the steps came before.
+    if not hasattr(estimator, "_seen"):
+        if not hasattr(estimator, "_online"):
+            raise ValueError(
+                "partial_fit must know the rows of an earlier fit to go on from it, "
+                "got coefficients alone, as those of RobustSoftmaxRegression."
+                "estimator_ are. Begin with a clone of this estimator, or call fit."
+            )
         return OnlineState.loaded(estimator._online)
     coef = coefficients_of(estimator)
     return OnlineState(coef, coef, Seen.loaded(estimator._seen))

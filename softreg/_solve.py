@@ -103,7 +103,8 @@ def solve_path(
             there = evaluated(problem, l2, halted.coef[None, ...], dtype)
             yield there._replace(
                 n_iter=np.array([halted.rows[-1].iteration]),
-                converged=there.reached <= tol,
+                converged=(there.reached <= tol)
+                & (np.array(there.reason) != "separated"),
                 reason=["halted"],
                 history=[[*halted.rows]],
                 solver=fit.solver.name,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -72,7 +74,9 @@ class Checkpoint:
     ) -> bool:
         """Save the estimator where it is time to."""
         late = time.monotonic() - self._saved_at >= self.every
-        if fitted_estimator is not None and (late or context.parent is None):
+        # Within a pipeline or a search the fit is a task of theirs, merged with it.
+        whole = context.parent is None or context.source_task_name is not None
+        if fitted_estimator is not None and (late or whole):
             self._save(fitted_estimator)
         return False
 
@@ -85,7 +89,9 @@ class Checkpoint:
         state = {n: v for n, v in vars(estimator).items() if "callback" not in n}
         saved.__dict__.update(state)
         path = Path(self.path)
-        unfinished = path.with_name(path.name + ".part")
+        # Fits of a search may be saved at the same time.
+        own = f"{path.name}.{os.getpid()}-{threading.get_ident()}.part"
+        unfinished = path.with_name(own)
         unfinished.write_bytes(pickle.dumps(saved))
         unfinished.replace(path)
         self._saved_at = time.monotonic()

@@ -10,6 +10,9 @@ import pytest
 from sklearn.base import clone
 from sklearn.callback import ProgressBar, ScoringMonitor
 from sklearn.datasets import load_digits, load_wine, make_classification
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from softreg import (
     HierarchicalSoftmax,
@@ -317,3 +320,62 @@ def test_bad_input_leaves_no_context_behind():
         model.fit(X * np.nan, Y)
     assert counter.closed
     assert set(vars(model)) == {*model.get_params(), "_skl_callbacks"}
+
+
+@pytest.mark.parametrize("solver", ["newton-cholesky", "newton-cg", "lbfgs"])
+def test_a_stop_claims_no_optimum_where_there_is_none(solver):
+    model = SoftmaxRegression(C=np.inf, solver=solver)
+    with pytest.warns(match="no finite optimum"):
+        whole = clone(model).fit(X, Y)
+    for after in range(whole.n_iter_ + 1):
+        stopped = clone(model).set_callbacks(Counter(stop_after=after)).fit(X, Y)
+        assert not stopped.converged_
+
+
+class Scribbler(Tasks):
+    """Writes to the coefficients it is shown, and keeps what it read."""
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator):
+        if context.task_name == "iteration":
+            self.fitted.append(fitted_estimator.coef_.copy())
+            fitted_estimator.coef_ += 1
+            fitted_estimator.intercept_ += 1
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_what_a_callback_writes_changes_nothing(n_classes):
+    rows, y = Z[n_classes > Y], Y[n_classes > Y]
+    for solver in SOLVERS:
+        model = SoftmaxRegression(C=0.1, solver=solver)
+        whole = clone(model).fit(rows, y)
+        shown = clone(model).set_callbacks(Scribbler()).fit(rows, y)
+        np.testing.assert_array_equal(shown.coef_, whole.coef_)
+
+
+@pytest.mark.parametrize("solver", ["auto", *SOLVERS])
+def test_what_is_shown_is_of_this_fit_and_goes_on(solver):
+    tasks = Tasks()
+    model = SoftmaxRegression(solver=solver, tol=1e-3).set_callbacks(tasks)
+    model.partial_fit(Z[:50], Y[:50], classes=[0, 1, 2]).fit(Z, Y)
+    *_, shown, last = tasks.fitted
+    assert shown.solver_ == last.solver_ == model.solver_
+    np.testing.assert_array_equal(shown.coef_, model.coef_)
+    rows, y = Z[::3], Y[::3]
+    gone_on = shown.set_callbacks().partial_fit(rows, y)
+    fresh = clone(model).set_callbacks().fit(Z, Y).partial_fit(rows, y)
+    np.testing.assert_array_equal(gone_on.coef_, fresh.coef_)
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_a_checkpoint_of_a_part_saves_the_end(n_jobs, tmp_path):
+    path = tmp_path / "fit.pkl"
+    own = SoftmaxRegression().set_callbacks(Checkpoint(path))
+    pipeline = make_pipeline(StandardScaler(), own).fit(X, Y)
+    coef = pickle.loads(path.read_bytes()).coef_
+    np.testing.assert_array_equal(coef, pipeline[-1].coef_)
+    # Of many fits at a time, each is written whole; the last is that of all rows.
+    own = SoftmaxRegression().set_callbacks(Checkpoint(path, every=0))
+    search = GridSearchCV(own, {"C": [0.1, 1.0, 10.0]}, cv=3, n_jobs=n_jobs).fit(X, Y)
+    coef = pickle.loads(path.read_bytes()).coef_
+    np.testing.assert_array_equal(coef, search.best_estimator_.coef_)
+    assert not list(tmp_path.glob("*.part"))

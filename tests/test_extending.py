@@ -187,3 +187,78 @@ def test_what_is_missing_is_named():
 def test_what_is_no_object_of_a_subclass_is_refused(params, says):
     with pytest.raises(TypeError, match=says):
         SoftmaxRegression(**params).fit(X, Y)
+
+
+class Bent(LogSumExp):
+    """Is no loss: something is done to its value and its probabilities."""
+
+    def __init__(self, value=None, proba=None, scores=None):
+        same = lambda given: given  # noqa: E731
+        self.bend = value or same, proba or same, scores or same
+
+    def potential_and_proba(self, shifted):
+        value, proba = super().potential_and_proba(shifted)
+        return self.bend[0](value), self.bend[1](proba)
+
+    def scores(self, proba):
+        return self.bend[2](super().scores(proba))
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        ({"value": lambda v: v - 2}, "at least max"),
+        ({"value": lambda v: v / 2}, "lines that touch"),
+        ({"value": lambda v: v * np.nan}, "potential must be finite"),
+        ({"value": lambda v: v[:, None]}, r"potential must have shape \(1, 10\), got"),
+        ({"value": lambda v: v.tolist()}, "potential must have shape .* got None"),
+        ({"proba": lambda p: p**2 / (p**2).sum(axis=1, keepdims=True)}, "lines"),
+        ({"proba": lambda p: 0.9 * p}, "sums to 0.9"),
+        ({"proba": lambda p: p - 0.5 + 1.5 * (p == p.max(axis=1))}, "at least 0"),
+        ({"proba": lambda p: p[0]}, "proba must have shape"),
+        ({"scores": lambda u: u[0]}, "scores must have shape"),
+        ({"scores": lambda u: u * np.nan}, "scores must be finite"),
+    ],
+)
+def test_what_is_no_loss_is_refused_before_any_computing(how, says):
+    model = SoftmaxRegression(loss=Bent(**how))
+    with pytest.raises(ValueError, match=f"does not keep to what.*{says}"):
+        model.fit(X, Y)
+    assert vars(model) == model.get_params()
+    assert SoftmaxRegression(loss=Bent()).fit(X, Y).converged_
+
+
+class Partly(LogSumExp):
+    """Has no value on the first row of a block, but probabilities."""
+
+    def potential_and_proba(self, shifted):
+        value, proba = super().potential_and_proba(shifted)
+        if value.shape[1] == len(Y):
+            value[:, 0] = np.nan
+        return value, proba
+
+
+@pytest.mark.parametrize("solver", ["auto", "newton-cg", "lbfgs"])
+def test_values_that_are_no_numbers_end_the_fit_unproven(solver):
+    with pytest.warns(match="stopped after"):
+        model = SoftmaxRegression(loss=Partly(), solver=solver).fit(X, Y)
+    assert not model.converged_
+
+
+class InPlace(type(SOLVER)):
+    """Steps too far, and writes over the coefficients where it stood."""
+
+    def step(self, objective, state):
+        coef = state.point.coef
+        coef -= 3 * state.metric.solve(state.point.gradient)
+        return state._replace(point=objective.evaluate(coef))
+
+
+@pytest.mark.parametrize("load", [load_wine, load_breast_cancer])
+def test_a_solver_may_write_to_its_coefficients(load):
+    rows, y = load(return_X_y=True)
+    with pytest.warns(match="InPlace|barzilai"):
+        model = SoftmaxRegression(C=0.01, solver=InPlace()).fit(rows, y)
+    proba = model.predict_proba(rows)[np.arange(len(y)), y]
+    penalty = model.weight_decay_ / 2 * (model.coef_**2).sum()
+    assert model.objective_ == pytest.approx(-np.log(proba).mean() + penalty)

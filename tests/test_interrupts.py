@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_wine
+from threadpoolctl import threadpool_info
 
 from softreg import (
     HierarchicalSoftmax,
@@ -18,7 +19,7 @@ from softreg import (
     SoftmaxRegression,
     SoftmaxRegressionCV,
 )
-from softreg._blocks import LocalBlocks
+from softreg._blocks import Engine, LocalBlocks
 from softreg.solvers import SOLVERS
 
 X, Y = load_wine(return_X_y=True)
@@ -126,3 +127,31 @@ def test_a_signal_ends_a_fit_of_several_threads():
     assert child.returncode == 0
     assert said.startswith("mended ")
     assert float(said.split()[1]) < 10
+
+
+def test_an_interrupt_is_not_kept_waiting_by_other_threads():
+    begun = []
+
+    def block(index):
+        begun.append(index)
+        if threading.current_thread() is threading.main_thread():
+            raise KeyboardInterrupt
+        time.sleep(0.01)
+
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), Engine(2) as engine:
+        engine.map(block, 1000)
+    assert time.monotonic() - start < 5
+    assert len(begun) < 10
+
+
+def test_an_interrupt_on_the_way_in_leaves_blas_as_it_was(monkeypatch):
+    def broken(n_threads):
+        raise KeyboardInterrupt
+
+    before = threadpool_info()
+    with monkeypatch.context() as patch:
+        patch.setattr("softreg._blocks.ThreadPoolExecutor", broken)
+        with pytest.raises(KeyboardInterrupt):
+            SoftmaxRegression(n_jobs=2).fit(X, Y)
+    assert threadpool_info() == before

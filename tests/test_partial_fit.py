@@ -13,7 +13,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris, load_wine
 from sklearn.metrics import log_loss
 
-from softreg import SoftmaxRegression
+from softreg import RobustSoftmaxRegression, SoftmaxRegression
 from softreg.solvers import MiniBatch
 
 X, Y = load_wine(return_X_y=True)
@@ -336,3 +336,10 @@ def test_no_warning_in_any_batch():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         streamed(SoftmaxRegression(C=np.inf), X, Y, [1] * 30, classes=[0, 1, 2])
+
+
+def test_coefficients_whose_rows_are_not_known_are_refused():
+    model = RobustSoftmaxRegression().fit(X, Y).estimator_
+    with pytest.raises(ValueError, match="must know the rows of an earlier fit"):
+        model.partial_fit(X, Y)
+    model.fit(X, Y).partial_fit(X, Y)

@@ -206,3 +206,16 @@ def test_any_stream_will_do(monkeypatch):
 )
 def test_durations(seconds, text):
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
+def test_a_terminal_of_any_encoding_will_do(encoding, monkeypatch):
+    written = io.BytesIO()
+    stream = io.TextIOWrapper(written, encoding=encoding)
+    stream.isatty = lambda: True
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", stream)
+        assert SoftmaxRegression(verbose=1).fit(X, Y).converged_
+    shown = written.getvalue().decode(encoding)
+    bar = ("█" if encoding == "utf-8" else "#") * 20
+    assert f"\x1b[K{bar}  iteration" in shown

@@ -92,7 +92,7 @@ class LBFGS(FinishedByNewton):
         on_host = not is_on_gpu(coef) if self.on_host is None else self.on_host
         if not on_host:
             return super().minimize(objective, coef, stop=stop, watch=watch)
-        journal = Journal(coef, stop, watch)
+        journal = Journal(coef, stop, watch, self.name)
         for member in range(coef.shape[0]):
             own = objective.take([member]) if coef.shape[0] > 1 else objective
             self._minimize_one(own, journal, member)
@@ -137,7 +137,8 @@ class LBFGS(FinishedByNewton):
                 },
             )
             fall = before - journal.value[member]
-            if not watchdog.finished and fall <= objective.eps * abs(before):
+            # Of values that are no numbers nothing falls.
+            if not watchdog.finished and not fall > objective.eps * abs(before):
                 journal.reason[member] = "stalled"
                 return
 

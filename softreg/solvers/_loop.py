@@ -67,6 +67,7 @@ class Record(NamedTuple):
     passes: float
     seconds: float
     precision: str
+    solver: str = ""
 
 
 # Is told of every row, and of the best coefficients (k, P) so far.
@@ -106,9 +107,15 @@ class Result(NamedTuple):
 class Journal:
     """What happened to each problem: best point, proven bound, history."""
 
-    def __init__(self, coef: Array, stop: Stop, watch: Sequence[Watcher] = ()) -> None:
+    def __init__(
+        self,
+        coef: Array,
+        stop: Stop,
+        watch: Sequence[Watcher] = (),
+        solver: str = "",
+    ) -> None:
         n_problems = coef.shape[0]
-        self.stop = stop
+        self.stop, self.solver = stop, solver
         self.coef: list[Array] = [coef[b, ...] for b in range(n_problems)]
         self.value = np.full(n_problems, np.inf)
         self.rounding = np.zeros(n_problems)  # of the value, relatively
@@ -150,7 +157,9 @@ class Journal:
             known = self.value[member] * (1 + self.rounding[member])
             if value * (1 + rounding) <= known + 1e-15 * abs(value):
                 self.value[member], self.rounding[member] = value, rounding
-                self.coef[member] = point.coef[position, ...]
+                # A solver may go on to write to its own.
+                own = point.coef[position, ...]
+                self.coef[member] = namespace(own).asarray(own, copy=True)
                 if point.held_out is not None:
                     self.held_out[member] = to_numpy(point.held_out[position, :])
             floor = self.rounding[member] * abs(self.value[member])
@@ -160,7 +169,7 @@ class Journal:
             reached = self.stop.reached(
                 self.value[member], gap, slopes[position], member
             )
-            solved = reached <= self.stop.tol
+            solved = bool(reached <= self.stop.tol and np.isfinite(self.value[member]))
             self.reached[member] = reached
             self.converged[member] = solved
             self.reason[member] = "tol" if solved else "max_iter"
@@ -173,6 +182,7 @@ class Journal:
                 objective.passes,
                 time.perf_counter() - self._start,
                 "float64" if objective.eps < 1e-10 else "float32",
+                self.solver,
             )
             self.history[member].append(row)
             for watcher in self._watch:
@@ -340,7 +350,7 @@ class Solver(ABC):
         result : Result
             The minimiser of each problem, and what is proven of it.
         """
-        journal = Journal(coef, stop, watch)
+        journal = Journal(coef, stop, watch, self.name)
         run_stages(self, objective, journal, list(range(coef.shape[0])))
         return journal.result()
 

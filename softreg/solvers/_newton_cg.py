@@ -158,7 +158,7 @@ class FinishedByNewton(Solver):
         watch: Sequence[Watcher] = (),
     ) -> Result:
         """Return the minimiser of each problem from coef (B, k, P)."""
-        journal = Journal(coef, stop, watch)
+        journal = Journal(coef, stop, watch, self.name)
         members = list(range(coef.shape[0]))
         run_stages(self, objective, journal, members)
         stalled = [b for b in members if journal.reason[b] == "stalled"]
