@@ -301,7 +301,7 @@ def _pandas() -> Any:
     except ImportError as error:
         raise ImportError(
             "softreg.inference answers with a pandas DataFrame, and pandas is not "
-            "installed. Run pip install softreg[inference]."
+            'installed. Run pip install "softreg[inference]".'
         ) from error
     return pandas
 

@@ -520,7 +520,7 @@ def test_pandas_is_asked_for_by_its_extra(monkeypatch):
     model = fitted(X, y)
     monkeypatch.setitem(sys.modules, "pandas", None)
     for call in (lambda: summary(model, X, y), lambda: marginal_effects(model, X)):
-        with pytest.raises(ImportError, match=r"softreg\[inference\]"):
+        with pytest.raises(ImportError, match=r'install "softreg\[inference\]"'):
             call()
 
 
