@@ -96,9 +96,9 @@ class Bar:
             self._rows = []
 
     def _draw(self) -> None:
-        columns = shutil.get_terminal_size().columns
-        line = line_of(self._rows, self._tol, self._marks)
-        self._stream.write(CLEAR + line[: columns - 1])
+        room = shutil.get_terminal_size().columns - 1
+        line = line_of(self._rows, self._tol, room, self._marks)
+        self._stream.write(CLEAR + line[:room])
         self._stream.flush()
 
 
@@ -111,28 +111,37 @@ def marks_for(stream: TextIO) -> str:
     return BLOCKS
 
 
-def line_of(rows: list[Record], tol: float, marks: str = BLOCKS) -> str:
-    """Return the bar of a fit's iterations so far."""
+def line_of(
+    rows: list[Record], tol: float, room: float = math.inf, marks: str = BLOCKS
+) -> str:
+    """Return the bar of a fit's iterations so far, in `room` columns if it may be.
+
+    How long it takes is the last to go, being what the line is looked at for.
+    """
     row, start = rows[-1], rows[len(rows) // 2 - 1]
     left, ahead = [way_left(rows, each, tol) for each in (row, start)]
     whole = way_left(rows, rows[0], tol)
-    done = 1.0 - left / whole if left > 0 and whole > 0 else 1.0
-    parts = [
-        (marks[0] * round(WIDTH * max(0.0, done))).ljust(WIDTH, marks[1]),
-        f"iteration {row.iteration}",
-        f"objective {row.objective:.6g}",
-        f"proven gap {row.optimality_gap:.1e}"
-        if math.isfinite(row.optimality_gap)
+    done = max(0.0, 1.0 - left / whole) if left > 0 and whole > 0 else 1.0
+    proven = math.isfinite(row.optimality_gap)
+    parts = {
+        "bar": (marks[0] * round(WIDTH * done)).ljust(WIDTH, marks[1]),
+        "iteration": f"iteration {row.iteration}",
+        "objective": f"objective {row.objective:.6g}",
+        "gap": f"proven gap {row.optimality_gap:.1e}"
+        if proven
         else f"gradient {row.gradient_norm:.1e}",
-    ]
+    }
     seconds = row.seconds - start.seconds
     if seconds > 0:
-        parts.append(f"{(row.passes - start.passes) / seconds:.3g} passes/s")
+        parts["speed"] = f"{(row.passes - start.passes) / seconds:.3g} passes/s"
     if left > 0 and ahead > left and seconds > 0:
-        parts.append(f"{duration(left / (ahead - left) * seconds)} left")
+        parts["time"] = f"{duration(left / (ahead - left) * seconds)} left"
     else:
-        parts.append(duration(row.seconds))
-    return "  ".join(parts)
+        parts["time"] = duration(row.seconds)
+    for least in ("speed", "objective", "iteration", "gap"):
+        if len("  ".join(parts.values())) > room:
+            parts.pop(least, None)
+    return "  ".join(parts.values())
 
 
 def way_left(rows: list[Record], row: Record, tol: float) -> float:

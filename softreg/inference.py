@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import scipy.linalg
 import scipy.special
+from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from softreg import _kernels as kernels
@@ -257,6 +258,7 @@ def marginal_effects(estimator: Any, X: Any) -> pandas.DataFrame:
     2                     0.30
     """
     frames = _pandas()
+    _check_alone(estimator)
     if not isinstance(estimator, LinearSoftmaxMixin):
         raise TypeError(
             "estimator must have linear scores, as SoftmaxRegression has, got "
@@ -299,12 +301,28 @@ def _pandas() -> Any:
     except ImportError as error:
         raise ImportError(
             "softreg.inference answers with a pandas DataFrame, and pandas is not "
-            "installed. Run pip install softreg[inference]."
+            'installed. Run pip install "softreg[inference]".'
         ) from error
     return pandas
 
 
+def _check_alone(estimator: Any) -> None:
+    """Refuse what holds the estimator that is meant, and say where it is."""
+    if isinstance(estimator, Pipeline):
+        raise TypeError(
+            "estimator must be the last step of its pipeline, got the Pipeline. Pass "
+            "pipeline[-1], and pipeline[:-1].transform(X) for X; columns have names "
+            "if pipeline.set_output(transform='pandas') came before fit."
+        )
+    if hasattr(estimator, "best_estimator_"):
+        raise TypeError(
+            "estimator must be that which the search found, got "
+            f"{type(estimator).__name__}. Pass its best_estimator_."
+        )
+
+
 def _check_likelihood(estimator: Any) -> None:
+    _check_alone(estimator)
     if not isinstance(estimator, SoftmaxRegression | SoftmaxRegressionCV):
         raise TypeError(
             "estimator must be a SoftmaxRegression or SoftmaxRegressionCV, got "

@@ -1,12 +1,12 @@
 """Callbacks see every iteration, may end the fit, and checkpoints survive a crash."""
 
 import pickle
-import re
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pages import DOCS, code_of
 from sklearn.base import clone
 from sklearn.callback import ProgressBar, ScoringMonitor
 from sklearn.datasets import load_digits, load_wine, make_classification
@@ -301,11 +301,13 @@ def test_a_checkpoint_waits(tmp_path):
 
 def test_the_page_on_checkpoints_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    page = Path(__file__).resolve().parents[1] / "docs" / "out-of-core.md"
-    _, code = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    _, *blocks = code_of(DOCS / "out-of-core.md")
     scope = {}
-    exec(compile(code, page.name, "exec"), scope)
+    for code in blocks:
+        exec(compile(code, "out-of-core.md", "exec"), scope)
+    assert Path("fit.pkl").exists()
     assert scope["model"].n_iter_ == 0
+    assert not scope["slow"].converged_
 
 
 @pytest.mark.parametrize("every", [-1, "often", None, float("nan")])

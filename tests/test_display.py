@@ -1,6 +1,7 @@
 """Displays draw what the estimators hold."""
 
 import copy
+import sys
 from html.parser import HTMLParser
 
 import matplotlib as mpl
@@ -42,6 +43,17 @@ def search():
     return SoftmaxRegressionCV([10.0, 0.001, 0.1, 1000.0], cv=4).fit(
         *load_wine(return_X_y=True)
     )
+
+
+def test_matplotlib_is_asked_for_by_its_extra(search, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    for display in (
+        CoefficientDisplay,
+        ConvergenceDisplay,
+        RegularizationPathDisplay,
+    ):
+        with pytest.raises(ImportError, match=r'install "softreg\[plot\]"'):
+            display.from_estimator(search)
 
 
 def lines_of(ax):

@@ -15,6 +15,9 @@ import statsmodels.api as sm
 from conftest import SHARED_DATA
 from sklearn.datasets import load_iris
 from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from softreg import (
     HierarchicalSoftmax,
@@ -487,6 +490,21 @@ def test_bad_input_is_refused():
         summary(model, wide, [0, 1, 0, 1])
 
 
+def test_what_holds_an_estimator_says_where_it_is():
+    X, y = sample(100)
+    X = pd.DataFrame(X, columns=["a", "b", "c"])
+    pipeline = make_pipeline(StandardScaler(), SoftmaxRegression(C=np.inf, tol=1e-8))
+    pipeline.set_output(transform="pandas").fit(X, y)
+    search = GridSearchCV(pipeline, {"softmaxregression__C": [np.inf]}, cv=2).fit(X, y)
+    for ask in (marginal_effects, lambda *args: summary(*args, y)):
+        with pytest.raises(TypeError, match=r"pipeline\[-1\], and pipeline\[:-1\]"):
+            ask(pipeline, X)
+        with pytest.raises(TypeError, match=r"got GridSearchCV\. Pass its best_est"):
+            ask(search, X)
+        table = ask(pipeline[-1], pipeline[:-1].transform(X)).reset_index()
+        assert {"a", "b", "c"} <= {*table.columns, *table.get("feature", [])}
+
+
 def test_dask_is_sent_to_memory():
     da = pytest.importorskip("dask.array")
     X, y = sample(100)
@@ -502,7 +520,7 @@ def test_pandas_is_asked_for_by_its_extra(monkeypatch):
     model = fitted(X, y)
     monkeypatch.setitem(sys.modules, "pandas", None)
     for call in (lambda: summary(model, X, y), lambda: marginal_effects(model, X)):
-        with pytest.raises(ImportError, match=r"softreg\[inference\]"):
+        with pytest.raises(ImportError, match=r'install "softreg\[inference\]"'):
             call()
 
 

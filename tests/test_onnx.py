@@ -310,4 +310,4 @@ def test_without_skl2onnx_the_error_says_what_to_install():
     out = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
-    assert "pip install softreg[onnx]" in out.stdout
+    assert 'pip install "softreg[onnx]"' in out.stdout

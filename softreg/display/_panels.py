@@ -40,7 +40,13 @@ def panels(
     layout : str
         The layout engine of a figure of its own.
     """
-    import matplotlib.pyplot as plt
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError(
+            "softreg.display draws with matplotlib, which is not installed. Run pip "
+            'install "softreg[plot]".'
+        ) from error
 
     n_rows = -(-n_panels // n_columns)
     if ax is None:

@@ -55,7 +55,7 @@ def log_softmax(z: Any, *, temperature: float = 1.0, axis: int = -1) -> Array:
     z : array of any shape
         Scores.
     temperature : float, default=1.0
-        T.
+        T, as in `softmax`.
     axis : int, default=-1
         The axis of the classes.
 

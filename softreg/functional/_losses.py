@@ -33,7 +33,7 @@ def cross_entropy(
     target : array of int of shape (n,) or of float of shape (n, K)
         Codes of the classes, or a distribution a row.
     temperature : float, default=1.0
-        T.
+        T, as in `softmax`.
     label_smoothing : float in [0, 1), default=0.0
         The target is ``(1 - eps) q + eps / K``.
     sample_weight : array of shape (n,), default=None

@@ -32,7 +32,7 @@ try:
 except ImportError as error:
     raise ImportError(
         "softreg.onnx converts with skl2onnx, which is not installed. Run pip install "
-        "softreg[onnx]."
+        '"softreg[onnx]".'
     ) from error
 
 from softreg.onnx._graph import Graph, Value
