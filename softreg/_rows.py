@@ -60,7 +60,11 @@ def checked_rows(estimator: Any, X: Any, *, reset: bool) -> Any:
             "Dask collection. Pass X.compute(), or fit SoftmaxRegression, "
             "SoftmaxRegressionCV or softmax_path, which take Dask."
         )
-    columns = "" if reset else " Its columns are those of the fit, in that order."
+    columns = ""
+    if not reset:
+        named = hasattr(estimator, "feature_names_in_")
+        how = ": of a frame take X[model.feature_names_in_]" if named else ""
+        columns = f" Its columns are those of the fit, in that order{how}."
     with advising(f"X must hold finite numbers, a row a sample.{columns}"):
         if is_source(X):
             return _checked_source(estimator, X, reset=reset)

@@ -402,8 +402,11 @@ def test_columns_of_other_names_are_refused():
     frame = pd.DataFrame(X, columns=list("abcd"))
     model = SoftmaxRegression().fit(frame, Y)
     assert list(model.feature_names_in_) == list("abcd")
-    with pytest.raises(ValueError, match="feature names should match"):
+    with pytest.raises(ValueError, match="feature names should match") as caught:
         model.predict(frame[list("dcba")])
+    assert "take X[model.feature_names_in_]" in str(caught.value)
+    with pytest.raises(ValueError, match=r"in that order\.$"):
+        SoftmaxRegression().fit(X, Y).predict(X[:, :3])
 
 
 def test_names_of_columns_go_when_the_next_fit_has_none():
