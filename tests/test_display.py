@@ -104,6 +104,15 @@ def test_path_display_takes_axes_and_any_search():
     assert display.ax_[1].get_title() == "60 largest of 120 coefficients"
 
 
+def test_path_display_finds_the_search_in_a_pipeline(wine):
+    search = SoftmaxRegressionCV([0.1, 1.0], cv=2)
+    pipeline = make_pipeline(StandardScaler(), search)
+    with pytest.raises(NotFittedError):
+        RegularizationPathDisplay.from_estimator(pipeline)
+    display = RegularizationPathDisplay.from_estimator(pipeline.fit(*wine))
+    np.testing.assert_array_equal(display.scores, pipeline[-1].scores_)
+
+
 def test_path_display_refuses_what_it_cannot_draw(search):
     with pytest.raises(TypeError, match="must be a SoftmaxRegressionCV, got Softmax"):
         RegularizationPathDisplay.from_estimator(SoftmaxRegression())

@@ -86,6 +86,13 @@ def panels(
 
 
 def shown_of(estimator: Any) -> tuple[Any, list[Any]]:
+    """Return what is shown of an estimator, if fitted, and the steps before it."""
+    estimator, before = inner_of(estimator)
+    check_is_fitted(estimator)
+    return estimator, before
+
+
+def inner_of(estimator: Any) -> tuple[Any, list[Any]]:
     """Return what is shown of an estimator, and the steps that X takes before it.
 
     Of a search by scikit-learn that is its best estimator, of a pipeline the last step.
@@ -99,6 +106,4 @@ def shown_of(estimator: Any) -> tuple[Any, list[Any]]:
                 before.append(estimator[:-1])
             estimator = estimator.steps[-1][1]
         else:
-            break
-    check_is_fitted(estimator)
-    return estimator, before
+            return estimator, before

@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 from softreg._cross_validation import SoftmaxRegressionCV
 from softreg._prediction import fitted_here
 from softreg._search import chosen_index
-from softreg.display._panels import panels
+from softreg.display._panels import inner_of, panels
 
 # Lines that can be told apart in one panel.
 MAX_LINES = 60
@@ -93,7 +93,7 @@ class RegularizationPathDisplay:
         Parameters
         ----------
         cv : SoftmaxRegressionCV
-            The fitted search.
+            The fitted search; or a pipeline or search of scikit-learn around one.
         ax : axes or pair of axes, default=None
             Where to draw scores and coefficients; None makes a figure, a single axes is
             shared by the panels.
@@ -110,6 +110,7 @@ class RegularizationPathDisplay:
         sklearn.exceptions.NotFittedError
             Before `fit`.
         """
+        cv, _ = inner_of(cv)
         if not isinstance(cv, SoftmaxRegressionCV):
             raise TypeError(
                 f"cv must be a SoftmaxRegressionCV, got {type(cv).__name__}. Only a "
