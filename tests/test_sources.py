@@ -297,6 +297,6 @@ def test_the_example_of_the_documents_runs(tmp_path, monkeypatch, capsys):
     pytest.importorskip("h5py")
     monkeypatch.undo()  # blocks of their own size
     monkeypatch.chdir(tmp_path)
-    code, _ = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    code, *_ = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     exec(compile(code, PAGE.name, "exec"), {})
     assert capsys.readouterr().out == "True (20000,)\n"
