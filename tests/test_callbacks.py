@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.callback import ProgressBar, ScoringMonitor
@@ -405,3 +406,14 @@ def test_a_stop_within_the_last_round_warns_of_nothing():
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             model.fit(Z, Y)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda m: type(m).__name__)
+def test_nothing_of_an_earlier_fit_is_shown(model):
+    again, fresh = Tasks(), Tasks()
+    named = pd.DataFrame(Z).add_prefix("column ")
+    clone(model).fit(named, Y).set_callbacks(again).fit(Z, Y)
+    clone(model).set_callbacks(fresh).fit(Z, Y)
+    assert [vars(one).keys() for one in again.fitted] == [
+        vars(one).keys() for one in fresh.fitted
+    ]
