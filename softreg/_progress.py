@@ -97,8 +97,8 @@ class Bar:
 
     def _draw(self) -> None:
         columns = shutil.get_terminal_size().columns
-        line = line_of(self._rows, self._tol, self._marks)
-        self._stream.write(CLEAR + line[: columns - 1])
+        line = line_of(self._rows, self._tol, self._marks, columns - 1)
+        self._stream.write(CLEAR + line)
         self._stream.flush()
 
 
@@ -111,28 +111,36 @@ def marks_for(stream: TextIO) -> str:
     return BLOCKS
 
 
-def line_of(rows: list[Record], tol: float, marks: str = BLOCKS) -> str:
-    """Return the bar of a fit's iterations so far."""
+def line_of(
+    rows: list[Record], tol: float, marks: str = BLOCKS, columns: int = 1000
+) -> str:
+    """Return the bar of a fit's iterations so far, in so many columns."""
     row, start = rows[-1], rows[len(rows) // 2 - 1]
     left, ahead = [way_left(rows, each, tol) for each in (row, start)]
     whole = way_left(rows, rows[0], tol)
     done = 1.0 - left / whole if left > 0 and whole > 0 else 1.0
+    objective, speed = f"objective {row.objective:.6g}", ""
     parts = [
         (marks[0] * round(WIDTH * max(0.0, done))).ljust(WIDTH, marks[1]),
         f"iteration {row.iteration}",
-        f"objective {row.objective:.6g}",
+        objective,
         f"proven gap {row.optimality_gap:.1e}"
         if math.isfinite(row.optimality_gap)
         else f"gradient {row.gradient_norm:.1e}",
     ]
     seconds = row.seconds - start.seconds
     if seconds > 0:
-        parts.append(f"{(row.passes - start.passes) / seconds:.3g} passes/s")
+        speed = f"{(row.passes - start.passes) / seconds:.3g} passes/s"
+        parts.append(speed)
     if left > 0 and ahead > left and seconds > 0:
         parts.append(f"{duration(left / (ahead - left) * seconds)} left")
     else:
         parts.append(duration(row.seconds))
-    return "  ".join(parts)
+    # Where not all has room, the time left is worth more than these.
+    for spare in (speed, objective):
+        if spare in parts and len("  ".join(parts)) > columns:
+            parts.remove(spare)
+    return "  ".join(parts)[:columns]
 
 
 def way_left(rows: list[Record], row: Record, tol: float) -> float:
