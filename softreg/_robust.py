@@ -207,7 +207,8 @@ class RobustSoftmaxRegression(
 
     def _tell(self, rounds: _Rounds) -> None:
         """Warn once of rounds that did not end, or of a last fit that did not."""
-        if rounds.halted:
+        reason, reached = rounds.solution.reason[0], rounds.solution.reached[0]
+        if rounds.halted or (rounds.converged and reason == "halted"):
             return
         said = f"RobustSoftmaxRegression stopped after {self.n_iter_} rounds"
         if not rounds.converged:
@@ -216,7 +217,6 @@ class RobustSoftmaxRegression(
                 f"{self.tol}. Increase max_rounds or tol."
             )
         elif not self.converged_:
-            reason, reached = rounds.solution.reason[0], rounds.solution.reached[0]
             inner = explanation(self.estimator_, reason, float(reached))
             said += f", but the last fit did not converge: {inner}"
         if not self.converged_:

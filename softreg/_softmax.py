@@ -464,15 +464,14 @@ def linear_attributes(data: Ingested, coef: Array) -> dict[str, Any]:
 
 def _state_of(estimator: SoftmaxRegression) -> OnlineState:
     """Return where steps stand; after a fit at its coefficients, with their weight."""
-    # What a callback of a fit is shown may have both: the steps came before.
-    if not hasattr(estimator, "_seen"):
-        if not hasattr(estimator, "_online"):
-            raise ValueError(
-                "partial_fit must know the rows of an earlier fit to go on from it, "
-                "got coefficients alone, as those of RobustSoftmaxRegression."
-                "estimator_ are. Begin with a clone of this estimator, or call fit."
-            )
+    if hasattr(estimator, "_online"):
         return OnlineState.loaded(estimator._online)
+    if not hasattr(estimator, "_seen"):
+        raise ValueError(
+            "partial_fit must know the rows of an earlier fit to go on from it, got "
+            "coefficients alone, as those of RobustSoftmaxRegression.estimator_ are. "
+            "Begin with a clone of this estimator, or call fit."
+        )
     coef = coefficients_of(estimator)
     return OnlineState(coef, coef, Seen.loaded(estimator._seen))
 

@@ -101,16 +101,37 @@ def solve_path(
                 solution, trail = fit.at(l2, trail, other, watch)
         except Halted as halted:
             there = evaluated(problem, l2, halted.coef[None, ...], dtype)
-            yield there._replace(
-                n_iter=np.array([halted.rows[-1].iteration]),
-                converged=(there.reached <= tol)
-                & (np.array(there.reason) != "separated"),
-                reason=["halted"],
-                history=[[*halted.rows]],
-                solver=fit.solver.name,
-            )
+            yield _where_halted(there, halted.rows, fit)
             return
         yield solution
+
+
+def _where_halted(there: Solution, rows: Sequence[Record], fit: Fit) -> Solution:
+    """Return where a watcher halted a fit as its end, under the best bound proven."""
+    last, value, gap = rows[-1], there.value, there.gap
+    # Smooth relatives, coarser products and other columns prove nothing of F.
+    exact = last.precision == "float64" and not isinstance(fit.problem.loss, TopK)
+    if exact and fit.reduced is None and np.isfinite(gap).all():
+        lower = last.objective - last.optimality_gap
+        gap = np.minimum(gap, np.maximum(value - lower, 0.0))
+    proven = np.isfinite(gap) & (value != 0)
+    reached = np.where(proven, gap / np.abs(np.where(proven, value, 1)), there.reached)
+    end = there.history[0][-1]._replace(
+        iteration=last.iteration,
+        objective=float(value[0]),
+        optimality_gap=float(gap[0]),
+        seconds=last.seconds + there.history[0][-1].seconds,
+        solver=fit.solver.name,
+    )
+    return there._replace(
+        gap=gap,
+        reached=reached,
+        n_iter=np.array([last.iteration]),
+        converged=(reached <= fit.tol) & (np.array(there.reason) != "separated"),
+        reason=["halted"],
+        history=[[*rows[:-1], end]],
+        solver=fit.solver.name,
+    )
 
 
 def evaluated(problem: Problem, l2: np.ndarray, coef: Array, dtype: str) -> Solution:

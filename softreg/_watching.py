@@ -60,9 +60,22 @@ class Task:
 
         `fitted` returns the fitted attributes as if the fit ended here.
         """
+        given = self._whole(fitted) if fitted is not None else None
         return self.context.call_on_fit_task_end(
-            estimator=self.estimator, **self.data, reconstruction_attributes=fitted
+            estimator=self.estimator, **self.data, reconstruction_attributes=given
         )
+
+    def _whole(self, fitted: Callable[[], dict[str, Any]]) -> Callable[[], Any]:
+        """Return what gives a copy all of its attributes: none of an earlier fit.
+
+        scikit-learn sets what it gets on a copy of the estimator.
+        """
+
+        def attributes() -> dict[str, Any]:
+            unfitted = {n: v for n, v in vars(self.estimator).items() if _is_given(n)}
+            return {"__dict__": unfitted | fitted()}
+
+        return attributes
 
     @contextmanager
     def around(self, member: Any, X: Any, y: Any) -> Iterator[None]:
@@ -76,6 +89,11 @@ class Task:
     def watchers(self, so_far: SoFar) -> list[Watcher]:
         """Return what makes each iteration of a solver a task of this one."""
         return [_IterationWatcher(self, so_far)] if self.is_watched else []
+
+
+def _is_given(name: str) -> bool:
+    """Return whether an attribute is none that a fit leaves."""
+    return not (name.endswith("_") or name in ("_online", "_seen"))
 
 
 def fit_task(

@@ -5,6 +5,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from pages import DOCS, code_of
 from sklearn.base import clone
@@ -381,3 +382,40 @@ def test_a_checkpoint_of_a_part_saves_the_end(n_jobs, tmp_path):
     coef = pickle.loads(path.read_bytes()).coef_
     np.testing.assert_array_equal(coef, search.best_estimator_.coef_)
     assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.parametrize("loss", ["softmax", "topk-3"])
+@pytest.mark.parametrize("solver", ["gd", "lbfgs", "minibatch"])
+def test_a_stop_keeps_what_was_proven_till_then(solver, loss):
+    X, y = load_digits(return_X_y=True)
+    for after in (5, 11):
+        tasks = Tasks(stop_at="iteration", after=after)
+        model = SoftmaxRegression(solver=solver, loss=loss, max_iter=20)
+        model.set_callbacks(tasks).fit(X, y)
+        history, seen = model.history_, tasks.fitted[after]
+        assert history["objective"][-1] == model.objective_
+        assert history["optimality_gap"][-1] == model.optimality_gap_
+        assert (np.diff(history["seconds"]) >= 0).all()
+        assert seen.objective_ >= model.objective_
+        if loss == "softmax":
+            assert model.optimality_gap_ <= seen.optimality_gap_
+
+
+def test_a_stop_within_the_last_round_warns_of_nothing():
+    for after in range(20):
+        tasks = Tasks(stop_at="iteration", after=after)
+        model = RobustSoftmaxRegression().set_callbacks(tasks)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            model.fit(Z, Y)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda m: type(m).__name__)
+def test_nothing_of_an_earlier_fit_is_shown(model):
+    again, fresh = Tasks(), Tasks()
+    named = pd.DataFrame(Z).add_prefix("column ")
+    clone(model).fit(named, Y).set_callbacks(again).fit(Z, Y)
+    clone(model).set_callbacks(fresh).fit(Z, Y)
+    assert [vars(one).keys() for one in again.fitted] == [
+        vars(one).keys() for one in fresh.fitted
+    ]

@@ -85,6 +85,24 @@ def test_it_says_how_far_it_is_and_what_is_left():
     assert "iteration 4  objective 1  proven gap 1.0e-02" in line
 
 
+@pytest.mark.parametrize(
+    ("columns", "end"),
+    [
+        (10, "█" * 10),
+        (64, "proven gap 1.0e-02  2.0 s lef"),
+        (65, "iteration 4  proven gap 1.0e-02  2.0 s left"),
+        (80, "iteration 4  proven gap 1.0e-02  2.0 s left"),
+        (81, "iteration 4  objective 0.71  proven gap 1.0e-02  2.0 s left"),
+        (94, "objective 0.71  proven gap 1.0e-02  20 passes/s  2.0 s left"),
+    ],
+)
+def test_the_time_left_has_room_before_the_rest(columns, end):
+    rows = [row(i, 10 ** (-i / 2), 0.5 * i, objective=0.71) for i in range(5)]
+    line = line_of(rows, tol=1e-4 / 0.71, columns=columns)
+    assert line.endswith(end)
+    assert len(line) <= columns
+
+
 def test_without_a_proof_it_goes_by_the_gradient():
     rows = [row(i, math.inf, seconds=i, gradient=10.0**-i) for i in range(3)]
     line = line_of(rows, tol=1e-4)
