@@ -46,6 +46,8 @@ def main() -> None:
     RegularizationPathDisplay.from_estimator(search.fit(X, y))
     plt.savefig(folder / "path.png", dpi=100)
 
+    print(f"Drawn: convergence.png, coefficients.png, path.png in {folder.resolve()}\n")
+
     columns = ["alcohol", "ash", "magnesium", "hue"]
     model = SoftmaxRegression(C=np.inf, tol=1e-8).fit(X[columns], y)
     print(summary(model, X[columns], y, coding="base").round(3))

@@ -216,8 +216,8 @@ def class_weights(
     # As scikit-learn: labels that a fold lacks are of no account, a typing error is.
     if strangers and any(label not in class_weight for label in known):
         raise ValueError(
-            f"class_weight must map labels of y, got {strangers} which y lacks, and no "
-            f"weight for others. The classes of y are {known}."
+            f"class_weight must map labels of y to weights, got {strangers}, which y "
+            f"does not have, and none for some that it has. Classes of y are {known}."
         )
     given = [class_weight.get(label, 1.0) for label in known]
     if not all(is_real(value) and np.isfinite(value) for value in given):

@@ -104,7 +104,7 @@ class LargeMarginSoftmaxRegression(
     n_jobs : int, default=None
         Threads for blocks of rows, as in `SoftmaxRegression`.
     verbose : int, default=0
-        1 prints a line an iteration.
+        1 shows the fits' progress, as `SoftmaxRegression` does.
 
     Attributes
     ----------
@@ -425,11 +425,12 @@ def _warn(
 ) -> None:
     if not model.converged_:
         warnings.warn(
-            f"LargeMarginSoftmaxRegression stopped after {model.n_iter_} iterations "
-            f"with what tol = {model.tol:.1e} bounds at "
-            f"{float(solution.reached[0]):.1e}. Bring the columns to one scale, as by "
-            "StandardScaler (angles of raw columns are those of the largest), or "
-            "increase max_iter or tol.",
+            f"LargeMarginSoftmaxRegression stopped after {model.n_iter_} iterations of "
+            "all its fits, with a gradient of "
+            f"{float(solution.reached[0]):.1e} of that at zero, above tol = "
+            f"{model.tol:.1e}. Increase max_iter or tol, or bring the columns to one "
+            "scale, as by StandardScaler (angles of raw columns are those of the "
+            "largest).",
             ConvergenceWarning,
             stacklevel=4,  # over that of scikit-learn's decorator
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -278,9 +278,12 @@ def refusal(value: Any, must: str, hint: str) -> Exception:
 
 
 @contextmanager
-def advising(advice: str) -> Iterator[None]:
+def advising(advice: str | Callable[[], str]) -> Iterator[None]:
     """Add what to do to the errors of scikit-learn's checks."""
     try:
         yield
     except (TypeError, ValueError) as error:
-        raise type(error)(f"{error}\n{advice}") from error
+        said = advice if isinstance(advice, str) else advice()
+        # Errors of NumPy's own kinds take other arguments.
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{error}\n{said}") from error

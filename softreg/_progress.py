@@ -18,7 +18,7 @@ from softreg.solvers._loop import Record, Watcher
 # Seconds before a bar appears, and between two drawings of it.
 PATIENCE = 1.0
 EVERY = 0.1
-WIDTH = 20
+WIDTH = 12
 CLEAR = "\r\x1b[K"
 # Of a bar: what is done, and what is left; and where the terminal has no blocks.
 BLOCKS, PLAIN = "█░", "#."

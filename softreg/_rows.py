@@ -46,6 +46,8 @@ SMALL_ENTRIES = 1 << 20
 RESIDENT_SHARE = 0.6
 # Rows are searched for what is not finite so many entries at a time.
 SEARCHED_ENTRIES = 1 << 24
+# Columns that a message names.
+SHOWN = 6
 
 
 def checked_rows(estimator: Any, X: Any, *, reset: bool) -> Any:
@@ -60,12 +62,7 @@ def checked_rows(estimator: Any, X: Any, *, reset: bool) -> Any:
             "Dask collection. Pass X.compute(), or fit SoftmaxRegression, "
             "SoftmaxRegressionCV or softmax_path, which take Dask."
         )
-    columns = ""
-    if not reset:
-        named = hasattr(estimator, "feature_names_in_")
-        how = ": of a frame take X[model.feature_names_in_]" if named else ""
-        columns = f" Its columns are those of the fit, in that order{how}."
-    with advising(f"X must hold finite numbers, a row a sample.{columns}"):
+    with advising(lambda: _advice(estimator, X, reset)):
         if is_source(X):
             return _checked_source(estimator, X, reset=reset)
         if is_foreign(X):
@@ -86,6 +83,35 @@ def checked_rows(estimator: Any, X: Any, *, reset: bool) -> Any:
         if half:
             _check_finite(X)
     return _as_rows(X)
+
+
+def _advice(estimator: Any, X: Any, reset: bool) -> str:
+    """Return what to do where X is refused."""
+    said = "X must hold finite numbers, a row a sample."
+    if not reset:
+        named = hasattr(estimator, "feature_names_in_")
+        how = ": of a frame take X[model.feature_names_in_]" if named else ""
+        said += f" Its columns are those of the fit, in that order{how}."
+    words = [] if not hasattr(X, "columns") else _columns_of_words(X)
+    if words:
+        shown = ", ".join(map(repr, words[:SHOWN])) + ", ..." * (len(words) > SHOWN)
+        said += (
+            f" Encode columns of other things first, here {shown}: by OneHotEncoder in "
+            "a ColumnTransformer, say."
+        )
+    return said
+
+
+def _columns_of_words(frame: Any) -> list[Any]:
+    """Return the columns of a frame, pandas's or polars', that hold no numbers."""
+    kinds = zip(frame.columns, list(frame.dtypes), strict=True)
+    return [name for name, dtype in kinds if not _is_number(dtype)]
+
+
+def _is_number(dtype: Any) -> bool:
+    if hasattr(dtype, "is_numeric"):  # polars'
+        return bool(dtype.is_numeric() or str(dtype) == "Boolean")
+    return getattr(dtype, "kind", "O") in "biuf"
 
 
 def in_memory(values: Any) -> Any:

@@ -198,12 +198,6 @@ class SoftmaxRegression(
            [1., 0., 0.]])
     """
 
-    _doc_link_module = "softreg"
-    _doc_link_template = (
-        "https://softreg.readthedocs.io/en/stable/api/"
-        "{estimator_module}.{estimator_name}.html"
-    )
-
     def __init__(
         self,
         C: float = 1.0,

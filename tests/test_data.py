@@ -913,6 +913,28 @@ def test_no_penalty_with_duplicate_and_constant_columns(solver):
     )
 
 
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_columns_that_hold_no_numbers_are_named(library):
+    frames = pytest.importorskip(library)
+    columns = {"age": range(10), "town": list("abcde" * 2), "sex": list("mf" * 5)}
+    with pytest.raises(ValueError, match="here 'town', 'sex': by OneHotEncoder"):
+        SoftmaxRegression().fit(frames.DataFrame(columns), [0, 1] * 5)
+    many = {f"c{j}": list("ab" * 5) for j in range(9)}
+    with pytest.raises(ValueError, match=r"'c5', \.\.\.: by"):
+        SoftmaxRegression().fit(frames.DataFrame(many), [0, 1] * 5)
+    flags = frames.DataFrame({"a": [True, False] * 5, "b": np.full(10, np.nan)})
+    with pytest.raises(ValueError, match="NaN") as caught:
+        SoftmaxRegression().fit(flags, [0, 1] * 5)
+    assert "Encode" not in str(caught.value)
+
+
+def test_columns_of_dates_are_named():
+    frames = pytest.importorskip("pandas")
+    dates = {"age": range(10), "day": frames.date_range("2020", periods=10)}
+    with pytest.raises(TypeError, match="here 'day': by OneHotEncoder"):
+        SoftmaxRegression().fit(frames.DataFrame(dates), [0, 1] * 5)
+
+
 # -- progress and warnings ------------------------------------------------------------
 
 

@@ -201,7 +201,7 @@ def test_weights_repeat_rows_and_classes_may_be_weighed():
 
 
 def test_too_few_iterations_warn():
-    with pytest.warns(ConvergenceWarning, match="increase max_iter or tol"):
+    with pytest.warns(ConvergenceWarning, match="Increase max_iter or tol"):
         LargeMarginSoftmaxRegression(max_iter=2).fit(X, Y)
 
 
