@@ -230,6 +230,7 @@ def test_nodes_hand_callbacks_on():
     assert not hasattr(tree.node_estimators_[0], "_skl_callbacks")
 
 
+@pytest.mark.slow
 def test_nodes_in_workers_have_callbacks():
     tree = HierarchicalSoftmax(tree=[[0, 1], 2], n_jobs=2).set_callbacks(Propagated())
     plain = HierarchicalSoftmax(tree=[[0, 1], 2]).fit(Z, Y)

@@ -251,7 +251,12 @@ def test_masks_and_rows_drawn_twice_are_splits():
 
 
 @pytest.mark.parametrize(
-    "params", [{}, {"fit_intercept": False}, {"loss": "sparsemax"}]
+    "params",
+    [
+        {},
+        {"fit_intercept": False},
+        pytest.param({"loss": "sparsemax"}, marks=pytest.mark.slow),
+    ],
 )
 @pytest.mark.parametrize("n_classes", [3, 5])
 def test_a_class_that_a_fold_lacks_keeps_its_column(n_classes, params):
@@ -525,6 +530,7 @@ def test_the_same_bits_for_any_number_of_threads():
         np.testing.assert_array_equal(*(getattr(m, name) for m in models))
 
 
+@pytest.mark.slow
 def test_a_search_reads_x_less_often_than_its_fits(monkeypatch):
     X, y = load_digits(return_X_y=True)
     passes = []
@@ -745,6 +751,7 @@ def test_equal_values_of_the_grid_have_equal_fits():
     assert np.isfinite(path.coefs).all()
 
 
+@pytest.mark.slow
 def test_a_path_starts_where_the_last_solutions_lead_to():
     X, y = load_digits(return_X_y=True)
     Cs = np.logspace(0, 4, 9)

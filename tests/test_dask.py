@@ -100,7 +100,14 @@ def leaves_nothing(client, before):
 # -- the same fit ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("solver", ["newton-cholesky", "newton-cg", "lbfgs", "gd"])
+@pytest.mark.parametrize(
+    "solver",
+    [
+        pytest.param("newton-cholesky", marks=pytest.mark.slow),
+        *("newton-cg", "lbfgs"),
+        pytest.param("gd", marks=pytest.mark.slow),
+    ],
+)
 def test_arrays_in_any_chunks(place, solver):
     model = SoftmaxRegression(solver=solver, tol=1e-11)
     reference = SoftmaxRegression(solver=solver, tol=1e-11)

@@ -200,6 +200,7 @@ def test_skops_asks_for_no_types_but_these():
         assert set(asked(make_pipeline(StandardScaler(), model))) <= allowed
 
 
+@pytest.mark.slow
 def test_a_pickle_is_enough_for_another_process(tmp_path):
     models = [fitted(name) for name in ESTIMATORS]
     (tmp_path / "models.pkl").write_bytes(pickle.dumps((models, X)))

@@ -145,6 +145,7 @@ def test_a_fit_of_bytes_makes_no_copy_of_them(image_files):
     assert peak_megabytes(LOAD + FIT.format(1, "auto"), *image_files) < 130
 
 
+@pytest.mark.slow
 def test_prediction_of_bytes_makes_no_copy_of_them(image_files):
     body = """
     model = SoftmaxRegression(max_iter=1).fit(X[:1000], y[:1000])
@@ -240,6 +241,7 @@ def test_a_fit_needs_less_memory_than_its_data():
     assert "fit: 8 passes" in process.stdout
 
 
+@pytest.mark.slow
 def test_the_limit_refuses_a_copy():
     # Swapped bytes are converted to float64 whole.
     process = out_of_core(gigabytes=1, limit=0.6, dtype=">f4")

@@ -115,7 +115,7 @@ def test_rows_sorted_by_class_are_shuffled():
 
 
 def test_random_state_reproduces_the_path():
-    X, y = make_classification(2000, 20, n_informative=8, n_classes=4, random_state=0)
+    X, y = make_classification(1000, 20, n_informative=8, n_classes=4, random_state=0)
     fits = [
         SoftmaxRegression(solver=MiniBatch(100), random_state=seed, C=0.1).fit(X, y)
         for seed in (0, 0, 1)

@@ -837,7 +837,10 @@ def test_columns_may_be_in_any_unit(solver, dtype, n_classes, unit):
 
 
 @per_dtype
-@pytest.mark.parametrize("name", ["covtype20k", "letter", "shuttle"])
+@pytest.mark.parametrize(
+    "name",
+    ["covtype20k", "letter", pytest.param("shuttle", marks=pytest.mark.slow)],
+)
 def test_shared_data_converges_with_default_settings(shared, name, dtype):
     check_raw(*shared.load(name), dtype)
 
