@@ -19,6 +19,8 @@ from softreg.solvers._loop import Halted, Record, Result, Stop, Watcher
 
 # docs/how-to-choose.md has the measurements behind this.
 EXACT_NEWTON_OPERATIONS = 5e6
+# A share of the objective that is no rounding.
+SHIFTED = 1e-12
 
 
 class Solution(NamedTuple):
@@ -277,11 +279,14 @@ def _finished(
 ) -> Solution:
     """Centre over the classes, round to the answer's dtype, and say how it ended."""
     precise = objective.in_double() or objective
-    xp = namespace(result.coef)
     coef = result.coef
-    if not objective.parametrisation.folded:
-        coef = coef - xp.mean(coef, axis=1, keepdims=True)
     value, gap, reached = result.value, result.gap, result.reached.copy()
+    if not objective.parametrisation.folded:
+        coef = coef - namespace(coef).mean(coef, axis=1, keepdims=True)
+        # Losses see no shift of all classes; only a solver of a user's leaves one.
+        excess = objective.penalty(result.coef) - objective.penalty(coef)
+        fall = np.where(to_numpy(excess) > SHIFTED * value, to_numpy(excess), 0.0)
+        value, gap = value - fall, gap - fall
     converged, reason = result.converged.copy(), list(result.reason)
     held_out = result.held_out
     if dtype != "float64":

@@ -262,3 +262,37 @@ def test_a_solver_may_write_to_its_coefficients(load):
     proba = model.predict_proba(rows)[np.arange(len(y)), y]
     penalty = model.weight_decay_ / 2 * (model.coef_**2).sum()
     assert model.objective_ == pytest.approx(-np.log(proba).mean() + penalty)
+
+
+class Shifting(type(SOLVER)):
+    """Moves all classes together, which no loss sees and the penalty does."""
+
+    def start(self, objective, coef):
+        return super().start(objective, coef + 5.0)
+
+
+def test_the_objective_is_that_of_the_centred_coefficients():
+    model = SoftmaxRegression(solver=Shifting(), max_iter=5)
+    with pytest.warns(match="stopped after 5 iterations"):
+        model.fit(X, Y)
+    n_rows, codes = len(Y), np.searchsorted(model.classes_, Y)
+    losses = -model.predict_log_proba(X)[np.arange(n_rows), codes]
+    penalty = model.weight_decay_ / 2 * (model.coef_**2).sum()
+    assert model.objective_ == pytest.approx(losses.mean() + penalty, rel=1e-9)
+    least = SoftmaxRegression(tol=1e-10).fit(X, Y).objective_
+    assert 0 < model.objective_ - least <= model.optimality_gap_
+
+
+class Stateless(Solver):
+    """Starts with nothing that the loop can use."""
+
+    def start(self, objective, coef):
+        return objective.evaluate(coef)
+
+    def step(self, objective, state):
+        return state
+
+
+def test_a_state_that_the_loop_cannot_use_is_named():
+    with pytest.raises(TypeError, match=r"Stateless\.start must return a state with"):
+        SoftmaxRegression(solver=Stateless()).fit(X, Y)

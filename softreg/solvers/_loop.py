@@ -231,8 +231,9 @@ class Solver(ABC):
     around them is the library's: it judges every point by its proven gap, keeps the
     history and the best point, tells callbacks, stops at `tol`, at `max_iter` or where
     nothing is gained in ten iterations, and goes on with float64 products where those
-    of the data are coarser. So a solver cannot return what is not proven, and one that
-    comes to nothing ends in the one warning.
+    of the data are coarser. So a solver that passes on the points it gets
+    cannot return what is not proven, and one that comes to nothing ends in the one
+    warning.
 
     Every array is a batch of problems, problem first, as the folds of a
     cross-validation are: a single fit is a batch of one. Objects should be unchangeable
@@ -377,6 +378,13 @@ def run_stage(
     alive = members
     journal.idle[members] = 0
     state = solver.start(objective, journal.best(members))
+    lacking = [n for n in ("point", "stalled", "take") if not hasattr(state, n)]
+    if lacking:
+        raise TypeError(
+            f"{type(solver).__name__}.start must return a state with point, stalled "
+            f"and take, got a {type(state).__name__} without {', '.join(lacking)}. "
+            "softreg.solvers.Solver.start says what they are."
+        )
     while True:
         for _ in range(BALANCES):
             if not journal.stop.wants_balance(state.point):
