@@ -19,6 +19,7 @@ from sklearn.utils.metadata_routing import (
 
 from softreg._arrays import is_dask, is_foreign, on_host
 from softreg._data import Ingested, ingest
+from softreg._fitted import become, fitted_here
 from softreg._folds import (
     Split,
     batches_of,
@@ -36,12 +37,12 @@ from softreg._parameters import (
     solver_of,
 )
 from softreg._path import decays_of
-from softreg._prediction import LinearSoftmaxMixin, fitted_here
+from softreg._prediction import LinearSoftmaxMixin
 from softreg._problem import row_space_pays
 from softreg._progress import progress
 from softreg._rows import check_same_place, in_memory
 from softreg._search import Routed, Search, chosen_index, judge_of
-from softreg._softmax import SoftmaxRegression, attributes_of, become, so_far
+from softreg._softmax import SoftmaxRegression, attributes_of, so_far
 from softreg._solve import evaluated, solve
 from softreg._status import StatusMixin
 from softreg._targets import SoftTargets

@@ -26,6 +26,7 @@ from sklearn.utils.validation import (
 from softreg import _trees as trees
 from softreg._arrays import on_host
 from softreg._descent import PROBABILITIES, all_leaves, best_leaves, nodes_of
+from softreg._fitted import become
 from softreg._labels import coded, row_weights
 from softreg._parameters import advising, is_whole, refusal
 from softreg._rows import checked_rows
@@ -203,12 +204,15 @@ class HierarchicalSoftmax(
             delayed(_fitted)(_classifier(template, data, part, seeds), part, own)
             for part, own in zip(_parts(tree, data), tasks, strict=True)
         )
-        fitted = {k: v for k, v in vars(scratch).items() if k not in SUMMARY}
+        columns = ("n_features_in_", "feature_names_in_")
+        fitted = {
+            name: vars(scratch)[name] for name in columns if hasattr(scratch, name)
+        }
         fitted |= _summary(fits, data)
         fitted["classes_"] = data.classes
         fitted["node_estimators_"] = [fit.estimator for fit in fits]
         fitted["_joins"], fitted["_tree"] = joins, tree
-        self.__dict__ = fitted
+        become(self, fitted)
         task.ended(lambda: fitted)
         _tell(fits)
         return self

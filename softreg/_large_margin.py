@@ -16,6 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 from softreg._angular import AngularObjective
 from softreg._arrays import Array, to_numpy
 from softreg._data import Ingested, ingest
+from softreg._fitted import become
 from softreg._losses import Loss, Softmax
 from softreg._parameters import INF, Range, refusal
 from softreg._prediction import LinearSoftmaxMixin
@@ -24,7 +25,6 @@ from softreg._progress import progress
 from softreg._softmax import (
     SoftmaxRegression,
     attributes_of,
-    become,
     linear_attributes,
     so_far,
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from abc import abstractmethod
 from typing import Any, Self
 
@@ -398,10 +397,3 @@ def coefficients_of(estimator: Any) -> np.ndarray:
         return coef
     intercept = np.asarray(on_host(estimator.intercept_), dtype=np.float64)
     return np.column_stack([coef, intercept])
-
-
-def fitted_here(estimator: Any) -> Any:
-    """Return the estimator with what lies elsewhere on the host, for scorers."""
-    here = copy.copy(estimator)
-    here.__dict__.update({n: on_host(v) for n, v in vars(estimator).items()})
-    return here

@@ -13,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from softreg._arrays import Array, like, namespace, to_numpy
 from softreg._data import Ingested, ingest
+from softreg._fitted import become
 from softreg._losses import Loss, loss_of
 from softreg._parameters import INF, Range, refusal, solver_of
 from softreg._prediction import LinearSoftmaxMixin
@@ -20,7 +21,6 @@ from softreg._progress import progress
 from softreg._softmax import (
     SoftmaxRegression,
     attributes_of,
-    become,
     explanation,
     so_far,
 )

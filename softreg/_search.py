@@ -19,12 +19,12 @@ from softreg._arrays import (
     on_host,
 )
 from softreg._data import Ingested
+from softreg._fitted import fitted_here
 from softreg._folds import Batch, Split, known_rows, least_log_proba
 from softreg._labels import row_weights
 from softreg._losses import TopK, clipped
 from softreg._parameters import is_real, solver_of
 from softreg._path import Stopped, decays_of
-from softreg._prediction import fitted_here
 from softreg._progress import is_shown
 from softreg._softmax import SoftmaxRegression, attributes_of, linear_attributes
 from softreg._solve import Solution, solve_path

@@ -22,6 +22,7 @@ from softreg._arrays import (
     on_host,
 )
 from softreg._data import Ingested, Stream, ingest
+from softreg._fitted import become
 from softreg._labels import Known, known_classes
 from softreg._losses import Loss, loss_of
 from softreg._online import OnlineState, Seen, absorbed, seen_of
@@ -43,17 +44,6 @@ HISTORY = (
     "seconds",
     "precision",
 )
-
-# What only some ways of fitting leave behind.
-OPTIONAL = {
-    "feature_names_in_",
-    "converged_",
-    "objective_",
-    "optimality_gap_",
-    "history_",
-    "_online",
-    "_seen",
-}
 
 
 class SoftmaxRegression(
@@ -390,12 +380,6 @@ class SoftmaxRegression(
     @property
     def _temperature(self) -> float:
         return self.temperature
-
-
-def become(estimator: Any, fitted: dict[str, Any]) -> None:
-    """Set all fitted attributes in one assignment; none of an earlier fit stays."""
-    kept = {n: v for n, v in vars(estimator).items() if n not in OPTIONAL}
-    estimator.__dict__ = kept | fitted
 
 
 def attributes_of(

@@ -10,6 +10,7 @@ from typing import Any
 from sklearn.callback import CallbackContext
 
 from softreg._arrays import Array
+from softreg._fitted import without_fit
 from softreg.solvers._loop import Halted, Record, Watcher
 
 # Fitted attributes, as if the fit had ended at a history and coefficients (k, P).
@@ -70,12 +71,7 @@ class Task:
 
         scikit-learn sets what it gets on a copy of the estimator.
         """
-
-        def attributes() -> dict[str, Any]:
-            unfitted = {n: v for n, v in vars(self.estimator).items() if _is_given(n)}
-            return {"__dict__": unfitted | fitted()}
-
-        return attributes
+        return lambda: {"__dict__": without_fit(self.estimator) | fitted()}
 
     @contextmanager
     def around(self, member: Any, X: Any, y: Any) -> Iterator[None]:
@@ -91,16 +87,9 @@ class Task:
         return [_IterationWatcher(self, so_far)] if self.is_watched else []
 
 
-def _is_given(name: str) -> bool:
-    """Return whether an attribute is none that a fit leaves."""
-    return not (name.endswith("_") or name in ("_online", "_seen"))
-
-
-def fit_task(
-    estimator: Any, X: Any, y: Any, sample_weight: Any, n_subtasks: int | None = None
-) -> Task:
-    """Begin the task of a whole fit; `n_subtasks` of it, where that is known."""
-    context = estimator._init_callback_context(max_subtasks=n_subtasks)
+def fit_task(estimator: Any, X: Any, y: Any, sample_weight: Any) -> Task:
+    """Begin the task of a whole fit; of how many subtasks is not known before."""
+    context = estimator._init_callback_context(max_subtasks=None)
     data = {"X": X, "y": y, "metadata": {"sample_weight": sample_weight}}
     return Task(estimator, data, context).begun()
 

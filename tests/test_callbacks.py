@@ -22,6 +22,7 @@ from softreg import (
     SoftmaxRegression,
     SoftmaxRegressionCV,
 )
+from softreg._fitted import FITTED
 from softreg.callbacks import Checkpoint
 from softreg.solvers import SOLVERS
 
@@ -134,6 +135,21 @@ def test_every_estimator_tells_its_callbacks(model):
     np.testing.assert_array_equal(watched.predict_proba(Z), plain.predict_proba(Z))
     last = tasks.fitted[-1].predict_proba(Z)
     np.testing.assert_array_equal(last, plain.predict_proba(Z))
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda m: type(m).__name__)
+def test_what_fits_leave_is_known_and_all_of_it_replaced(model):
+    frames = pytest.importorskip("pandas")
+    names = [f"c{j}" for j in range(Z.shape[1])]
+    model = clone(model).set_callbacks(tasks := Tasks())
+    model.note_ = "a user's own"
+    model.fit(frames.DataFrame(Z, columns=names), Y)
+    given = {*model.get_params(deep=False), "_skl_callbacks", "note_"}
+    assert set(vars(model)) - given <= FITTED
+    assert "feature_names_in_" in vars(model)
+    model.fit(Z, Y)
+    assert "feature_names_in_" not in vars(model)
+    assert model.note_ == tasks.fitted[-1].note_ == "a user's own"
 
 
 def test_a_search_tells_of_each_value_and_of_the_refit():

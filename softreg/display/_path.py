@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from softreg._cross_validation import SoftmaxRegressionCV
-from softreg._prediction import fitted_here
+from softreg._fitted import fitted_here
 from softreg._search import chosen_index
 from softreg.display._panels import inner_of, panels
 
