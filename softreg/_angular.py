@@ -26,7 +26,7 @@ from softreg._arrays import (
 from softreg._blocks import Block, Sums
 from softreg._design import Operand
 from softreg._losses import Loss, shift_to_top
-from softreg._objective import Objective
+from softreg._objective import DataTerm, Objective
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,7 @@ class AngularObjective(Objective):
         """Columns of X."""
         return int(self.geometry.standard.scale.shape[0])
 
-    def _mean_loss(
-        self, coef: Array, keep: bool
-    ) -> tuple[Array, Array, list[Any], None]:
-        """Return the mean loss and its gradient."""
+    def _data_term(self, coef: Array, keep: bool) -> DataTerm:
         xp = namespace(coef)
         n_features = self.n_features
         weights, bias = coef[..., :n_features], coef[..., n_features:]
@@ -91,9 +88,9 @@ class AngularObjective(Objective):
         own = gradient[..., :n_features] + turning[..., None] * weights
         own[:, list(self.held), :] = 0
         if bias.shape[2] == 0:
-            return data_loss, own, [], None
+            return DataTerm(data_loss, own, [])
         gradient = xp.concat([own, bias_gradient[..., None]], axis=2)
-        return data_loss, gradient, [], None
+        return DataTerm(data_loss, gradient, [])
 
     def shared_preconditioner(self) -> Any:
         """Return that of the softmax; column by column where classes are held at 0."""
@@ -101,7 +98,7 @@ class AngularObjective(Objective):
             return super().shared_preconditioner()
         return Columnwise(self.geometry.standard.full_scale)
 
-    def _gaps(self, coef: Array, *sums: Array) -> tuple[Array, Array]:
+    def _gaps(self, coef: Array, *sums: Any) -> tuple[Array, Array]:
         """Return no bound: there may be lower minima."""
         unknown = namespace(coef).full_like(self.l2, float("inf"))
         return unknown, unknown

@@ -2,14 +2,19 @@
 
 F is lambda-strongly convex in the weights, so without a free intercept
 `F - min F <= ||G||^2 / (2 lambda)`. A free intercept needs a dual point whose mean is
-that of the targets: the probabilities are mixed with one constant distribution v until
-it is.
-By convexity of the Fenchel-Young loss in its target,
+that of the targets: of each row's probabilities the share e_k of class k is taken away,
+and what is taken from all classes is given to one constant distribution v,
 
-    F - min F <= t l_v + ||lambda W + (1 - t) R + t Delta||^2 / (2 lambda),
+    q_i = (1 - e) p_i + r_i v,    r_i = <e, p_i>,
 
-with l_v the mean loss were v every row's target, R the gradient of the data term, and
-Delta = (v xbar' - Mq) / T. It holds at any point. See docs/mathematics.md.
+with e and v such that the means fit. By convexity of the Fenchel-Young loss in its
+target,
+
+    F - min F <= cost(e) + mean_i r_i l_i(v) + ||D||^2 / (2 lambda)
+
+with l_i(v) the loss were v the row's target, D the gradient in the weights at q in
+place of p, and cost(e) what the thinning alone costs. It holds at any point. See
+docs/mathematics.md.
 """
 
 from __future__ import annotations
@@ -17,10 +22,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from softreg._arrays import Array, namespace
+from softreg._losses import Loss
 from softreg.solvers._loop import inner
 
-# A smaller t is the rounding of the class means.
-NEGLIGIBLE_MIX = 1e-14
+# A smaller share is the rounding of the class means.
+NEGLIGIBLE_SHARE = 1e-14
 
 
 class Moments(NamedTuple):
@@ -30,7 +36,6 @@ class Moments(NamedTuple):
     mean_target: Array  # (W, K)
     mean_target_x: Array  # (W, K, P)
     mean_margin: Array  # (W, K)
-    mean_target_margin: Array  # (W,)
 
     def take(self, members: Array) -> Moments:
         """Return those of fewer problems."""
@@ -44,46 +49,54 @@ class Moments(NamedTuple):
 
 
 def gap_free_intercept(
+    loss: Loss,
     coef: Array,
-    data_loss: Array,
-    data_gradient: Array,
+    gradient: Array,
+    class_potentials: Array,
     moments: Moments,
     l2: Array,
     temperature: float,
-) -> Array:
-    """Return the bound (B,) where the last column is a free intercept.
+) -> tuple[Array, Array]:
+    """Return the bound (B,) where the last column is a free intercept, and its square.
+
+    The second is what D alone makes of it: about the bound with balanced intercepts.
 
     Parameters
     ----------
-    coef, data_gradient : (B, K, P)
-        One row a class; `data_gradient` is that of the mean loss alone.
-    data_loss, l2 : (B,)
-        The mean loss, and lambda of the K-row form.
+    loss : Loss
+    coef, gradient : (B, K, P)
+        One row a class; the gradient is that of the mean loss alone.
+    class_potentials : (B, K)
+        The weighted mean of `p_k f(u)`.
+    moments : Moments
+    l2 : (B,)
+        lambda of the K-row form.
+    temperature : float
     """
     xp = namespace(coef)
-    target = moments.mean_target
-    proba = target + temperature * data_gradient[..., -1]
-    mix, constant = _mixture(proba, target)
-    # <(W, b), v xbar' - Mq>: the mean scores under v less those under the targets.
-    scores = (coef @ moments.mean_x[..., None])[..., 0]
-    target_x = xp.broadcast_to(moments.mean_target_x, coef.shape)
-    moved = xp.sum(scores * constant, axis=1) - inner(coef, target_x)
-    loss_constant = (
-        data_loss
-        - moved / temperature
-        + moments.mean_target_margin
-        - xp.sum(moments.mean_margin * constant, axis=1)
+    proba = moments.mean_target + temperature * gradient[..., -1]
+    taken = _taken(loss, proba, moments.mean_target)
+    proba_x = moments.mean_target_x + temperature * gradient
+    # mean_i r_i x_i, and of it the scores under v: mean_i r_i <v, u_i>.
+    removed_x = taken.share[:, None, :] @ proba_x
+    scores = inner(removed_x, taken.given[:, None, :] @ coef) / temperature
+    # A row gives away at least the least share: so much of its margin counts.
+    margin = xp.sum(moments.mean_margin * taken.given, axis=1)
+    moved = (
+        xp.sum(taken.share * class_potentials, axis=1)
+        - scores
+        - xp.min(taken.share, axis=1) * margin
+        + taken.total * loss.omega(taken.given)
     )
-    share = (mix / temperature)[:, None, None]
-    dual = (share * constant[:, :, None]) * moments.mean_x[:, None, :-1]
-    dual -= share * target_x[..., :-1]
+    # The mean is one of losses: below zero it is rounding.
+    moved = xp.where(moved > 0, moved, xp.zeros_like(moved))
+    dual = taken.given[..., None] * removed_x[..., :-1]
+    dual -= taken.share[..., None] * proba_x[..., :-1]
+    dual /= temperature
+    dual += gradient[..., :-1]
     dual += l2[:, None, None] * coef[..., :-1]
-    dual += (1 - mix)[:, None, None] * data_gradient[..., :-1]
-    # The mean loss is nonnegative; below zero it is rounding.
-    loss_constant = xp.where(
-        loss_constant > 0, loss_constant, xp.zeros_like(loss_constant)
-    )
-    return mix * loss_constant + bound_of_squares(inner(dual, dual), l2)
+    square = bound_of_squares(inner(dual, dual), l2)
+    return taken.cost + moved + square, square
 
 
 def bound_of_squares(squares: Array, l2: Array) -> Array:
@@ -94,21 +107,37 @@ def bound_of_squares(squares: Array, l2: Array) -> Array:
     return xp.where(positive, squares / (2 * safe), xp.full_like(squares, xp.inf))
 
 
-def _mixture(proba: Array, target: Array) -> tuple[Array, Array]:
-    """Return t (B,) and v (B, K): (1 - t) proba + t v = target, v on the simplex."""
+class _Taken(NamedTuple):
+    """What is taken from the classes, and given to a distribution."""
+
+    share: Array  # (B, K) e
+    given: Array  # (B, K) v
+    total: Array  # (B,) the mean of r
+    cost: Array  # (B,)
+
+
+def _taken(loss: Loss, proba: Array, target: Array) -> _Taken:
+    """Return the shares that leave each class no more than its target.
+
+    From each class what it has too much, where the loss can bound what that costs;
+    else the same share from all classes, which costs nothing by itself.
+    """
     xp = namespace(proba)
-    safe = xp.where(proba > 0, proba, xp.ones_like(proba))
-    excess = xp.where(proba > target, 1 - target / safe, xp.zeros_like(proba))
-    mix = xp.max(excess, axis=1)
-    mix = xp.where(mix < NEGLIGIBLE_MIX, xp.zeros_like(mix), mix)
-    mixed = mix > 0
-    share = xp.where(mixed, mix, xp.ones_like(mix))[:, None]
-    constant = (target - (1 - share) * proba) / share
-    constant = xp.where(constant > 0, constant, xp.zeros_like(constant))
-    total = xp.sum(constant, axis=1, keepdims=True)
-    # Where t is all rounding v may vanish; the targets' mean is then as good.
-    usable = total > 0
-    constant = constant / xp.where(usable, total, xp.ones_like(total))
-    constant = xp.where(usable, constant, xp.broadcast_to(target, constant.shape))
     target = xp.broadcast_to(target, proba.shape)
-    return mix, xp.where(mixed[:, None], constant, target)
+    safe = xp.where(proba > 0, proba, xp.ones_like(proba))
+    share = xp.where(proba > target, 1 - target / safe, xp.zeros_like(proba))
+    share = xp.where(share < NEGLIGIBLE_SHARE, xp.zeros_like(share), share)
+    most = xp.max(share, axis=1)
+    cost = loss.thinning_cost(share, proba)
+    # The other way costs about as much as the largest share.
+    thins = cost < most
+    share = xp.where(thins[:, None], share, most[:, None])
+    cost = xp.where(thins & (cost > 0), cost, xp.zeros_like(cost))
+    given = target - (1 - share) * proba
+    given = xp.where(given > 0, given, xp.zeros_like(given))
+    total = xp.sum(given, axis=1)
+    # Where all of it is rounding v may vanish; the targets' mean is then as good.
+    usable = total > 0
+    safe = xp.where(usable, total, xp.ones_like(total))
+    given = xp.where(usable[:, None], given / safe[:, None], target)
+    return _Taken(share, given, total, cost)

@@ -71,9 +71,11 @@ __device__ Item item_of(const double* weight, offset n_classes, offset n_rows,
     return item;
 }
 
-extern "C" __global__ void residual(REAL* scores, REAL* out, double* loss,
-                                    const offset* codes, const double* weight,
-                                    offset n_problems, offset n_classes, offset n_rows,
+// `out` is w p; `own` is w (p - 1) at the class.
+extern "C" __global__ void residual(REAL* scores, REAL* out, double* loss, REAL* own,
+                                    REAL* potential, const offset* codes,
+                                    const double* weight, offset n_problems,
+                                    offset n_classes, offset n_rows,
                                     offset n_weights) {
     Item item = item_of(weight, n_classes, n_rows, n_weights);
     if (item.problem >= n_problems) return;
@@ -86,14 +88,13 @@ extern "C" __global__ void residual(REAL* scores, REAL* out, double* loss,
         double shifted = (double)z[k * n_rows] - s.top;
         double p = EXP((REAL)shifted) / s.total;
         z[k * n_rows] = (REAL)shifted;
-        if (k != code) {
-            others += p;
-            out[start + k * n_rows] = (REAL)(w * p);
-        }
+        if (k != code) others += p;
+        out[start + k * n_rows] = (REAL)(w * p);
     }
     // p - 1 would lose the digits of an easy row.
-    out[start + code * n_rows] = (REAL)(-w * others);
+    own[item.number] = (REAL)(-w * others);
     loss[item.number] = w * (log1p(s.other) - (double)z[code * n_rows]);
+    potential[item.number] = (REAL)(s.top + log1p(s.other));
 }
 
 extern "C" __global__ void curved(const REAL* scores, REAL* along, const double* weight,
@@ -156,19 +157,28 @@ def _launch(name: str, scores: Array, *args: Any, weight: Array) -> None:
     _kernel(name, real)((n_blocks,), (THREADS,), arguments)
 
 
-def residual(scores: Array, codes: Array, weight: Array) -> tuple[Array, Array, Array]:
-    """Return weighted losses (B, rows), residuals (B, K, rows), and shifted scores.
+def residual(
+    scores: Array, codes: Array, weight: Array, potentials: bool
+) -> tuple[Array, Array, tuple[Array, ...], Array]:
+    """Return weighted losses (B, rows), residuals (B, K, rows), sums, shifted scores.
 
-    These are the scores less their maximum, written over them.
+    The sums are those of `w p_k f(u)` over the rows, (B, K), where they are asked for;
+    the last are the scores less their maximum, written over them.
     """
     import cupy
 
     # Of a sparse X they come by columns.
     scores = cupy.ascontiguousarray(scores)
-    loss = cupy.empty((scores.shape[0], scores.shape[2]))
+    n_problems, _, n_rows = scores.shape
+    loss = cupy.empty((n_problems, n_rows))
+    own, potential = (cupy.empty((n_problems, n_rows), scores.dtype) for _ in range(2))
     out = cupy.empty_like(scores)
-    _launch("residual", scores, out, loss, codes, weight=weight)
-    return loss, out, scores
+    _launch("residual", scores, out, loss, own, potential, codes, weight=weight)
+    reached: tuple[Array, ...] = ()
+    if potentials:
+        reached = ((out @ potential[:, :, None])[:, :, 0].astype(np.float64),)
+    out[:, codes, cupy.arange(n_rows)] = own
+    return loss, out, reached, scores
 
 
 def curved(scores: Array, along: Array, weight: Array) -> Array:

@@ -196,7 +196,5 @@ def moments_of(blocks: Blocks, n_classes: int, n_features: int) -> Moments:
     """Return the constants of the data, in float64; one pass."""
     precise = blocks.with_dtype(namespace(blocks.reference).float64)
     size = (n_classes + 1) * (n_features + 1)
-    (mean_x, target, target_x, margin, target_margin), _ = precise.reduce(
-        kernels.moments, summand_size=size
-    )
-    return Moments(mean_x, target, target_x, margin, target_margin)
+    sums, _ = precise.reduce(kernels.moments, summand_size=size)
+    return Moments(*sums)

@@ -22,7 +22,7 @@ from softreg._arrays import (
 )
 from softreg._blocks import Block, Sums
 from softreg._design import Design, Operand
-from softreg._losses import Loss, Softmax, TopK, clipped, shift_to_top
+from softreg._losses import Loss, Softmax, TopK, clipped, shift_to_top, split_top
 from softreg._preconditioner import Standardisation
 from softreg._targets import HardTargets
 
@@ -58,24 +58,41 @@ def row_losses(
 
 
 def evaluate(
-    block: Block, kept: Any, loss: Loss, operand: Operand, keep: bool
+    block: Block, kept: Any, loss: Loss, operand: Operand, keep: bool, potentials: bool
 ) -> tuple[Sums, Any]:
+    """Return the loss, its gradient in the scores through X, and what else is asked.
+
+    That is `potentials`, the sums over the rows of `w p_k f(u)` (B, K), and what
+    held-out rows score.
+    """
     xp = namespace(block.weight)
     design = block.design.loaded()
     scores = design.forward(operand)
     held_out = held_out_scores(block, loss, scores)
     codes = _fused_codes(block, loss)
     if codes is not None:
-        losses, residual, shifted = fused.residual(scores, codes, block.weight)
+        losses, residual, reached, shifted = fused.residual(
+            scores, codes, block.weight, potentials
+        )
         own = (shifted,) if keep else None
-        return (xp.sum(losses, axis=1), design.adjoint(residual), *held_out), own
-    shifted = shift_to_top(block.targets.add_margin(scores))
+        value = xp.sum(losses, axis=1)
+        return (value, design.adjoint(residual), *reached, *held_out), own
+    top, shifted = split_top(block.targets.add_margin(scores))
     potential, proba = loss.potential_and_proba(shifted)
     value = row_loss(block, potential, shifted)
+    reached = (_by_class(block, proba, potential + top),) if potentials else ()
     residual = xp.asarray(proba, copy=True) if keep else proba
     residual = weighted(block, block.targets.subtract_from(residual))
     state = (shifted, proba) if keep else None
-    return (value, design.adjoint(residual), *held_out), state
+    return (value, design.adjoint(residual), *reached, *held_out), state
+
+
+def _by_class(block: Block, proba: Array, values: Array) -> Array:
+    """Return the weighted sums over the rows of `p_k` times a value, (B, K)."""
+    values = cast(block.weight, values.dtype) * values
+    both = zip(_items(proba), _items(values), strict=True)
+    xp = namespace(proba)
+    return cast(xp.stack([product(own, row) for own, row in both]), xp.float64)
 
 
 def _fused_codes(block: Block, loss: Loss) -> Array | None:
@@ -353,16 +370,7 @@ def moments(block: Block, kept: Any) -> tuple[Sums, Any]:
     sums = block.design.loaded().adjoint(stacked[None, :, :] * weight[:, None, :])
     mean_target = weight @ target.T
     margin = block.targets.margin(xp.float64)
-    if margin is None:
-        mean_margin = xp.zeros_like(mean_target)
-        target_margin = xp.zeros_like(weight[:, 0])
-    else:
+    mean_margin = xp.zeros_like(mean_target)
+    if margin is not None:
         mean_margin = weight @ margin.T
-        target_margin = weight @ xp.sum(margin * target, axis=0)
-    return (
-        sums[:, -1, :],
-        mean_target,
-        sums[:, :-1, :],
-        mean_margin,
-        target_margin,
-    ), None
+    return (sums[:, -1, :], mean_target, sums[:, :-1, :], mean_margin), None

@@ -145,6 +145,46 @@ class Loss(ABC):
             Determined but for a shift of all.
         """
 
+    def omega(self, proba: Array) -> Array:
+        """Return Omega, or more: the bound of the gap is the closer.
+
+        Parameters
+        ----------
+        proba : array of shape (B, K)
+            Distributions over the classes.
+
+        Returns
+        -------
+        omega : array of shape (B,)
+            At most 0, by default that.
+        """
+        return namespace(proba).zeros_like(proba[:, 0])
+
+    def thinning_cost(self, share: Array, proba: Array) -> Array:
+        """Return a bound of what it costs to take a share of each class from all rows.
+
+        With p the probabilities of a row and e the shares, ``r = <e, p>`` is what the
+        row loses. The cost is the mean over the rows of ``1 - r`` times the loss of
+        Fenchel and Young with the target ``(1 - e) p / (1 - r)``. A loss that knows a
+        bound of it has, with many classes and a free intercept, a far closer bound of
+        the gap while it is solved. Not asked for is a share equal for all classes: that
+        costs nothing.
+
+        Parameters
+        ----------
+        share : array of shape (B, K)
+            From 0 to 1.
+        proba : array of shape (B, K)
+            Mean probabilities of the classes.
+
+        Returns
+        -------
+        cost : array of shape (B,)
+            By default inf: it is not known.
+        """
+        xp = namespace(proba)
+        return xp.full_like(proba[:, 0], xp.inf)
+
     def hessian_product(self, shifted: Array, proba: Array, along: Array) -> Array:
         """Return the Hessian of the potential times a direction.
 
@@ -197,6 +237,20 @@ class Softmax(Loss):
         """Return the logarithm."""
         return namespace(proba).log(proba)
 
+    def omega(self, proba: Array) -> Array:
+        """Return Shannon's entropy, negative."""
+        return projections.entropy(proba, 1, 1)
+
+    def thinning_cost(self, share: Array, proba: Array) -> Array:
+        """Return `sum_k p_k g(e_k) - g(r)`, with `g(e) = (1 - e) log(1 - e) + e`.
+
+        It is the mean itself but for the second term, which is convex: that of the mean
+        r is at most the mean.
+        """
+        xp = namespace(proba)
+        taken = xp.sum(proba * share, axis=1)
+        return xp.sum(proba * _thinning(share), axis=1) - _thinning(taken)
+
     def log_proba(self, shifted: Array) -> Array:
         """Form the logarithm from the scores: probabilities may underflow."""
         potential, _ = self.potential_and_proba(shifted)
@@ -228,6 +282,26 @@ class Entmax(Loss):
     def scores(self, proba: Array) -> Array:
         """Return the gradient of the entropy."""
         return proba ** (self.alpha - 1) / (self.alpha - 1)
+
+    def omega(self, proba: Array) -> Array:
+        """Return Tsallis' entropy, negative."""
+        return projections.entropy(proba, self.alpha, 1)
+
+    def thinning_cost(self, share: Array, proba: Array) -> Array:
+        """Return half of `sum_k p_k e_k^2 - r^2`, over a power of what is left.
+
+        Omega'' falls with p. So the loss at the target `a = (1 - e) p / (1 - r)` is at
+        most `sum_k Omega''(l p_k) (a_k - p_k)^2 / 2`, l the least `1 - e_k`; there
+        `p^alpha <= p` where alpha > 1.
+        """
+        if self.alpha < 1:
+            return super().thinning_cost(share, proba)
+        xp = namespace(proba)
+        taken = xp.sum(proba * share, axis=1)
+        spread = xp.sum(proba * share**2, axis=1) - taken**2
+        left = 1 - xp.max(share, axis=1)
+        power = xp.where(left > 0, left, xp.ones_like(left)) ** (3 - self.alpha)
+        return xp.where(left > 0, spread / (2 * power), xp.full_like(spread, xp.inf))
 
 
 @dataclass(frozen=True)
@@ -294,6 +368,14 @@ class TopK(Loss):
         return Softmax().log_proba(xp.where(inside, shifted, outside))
 
 
+def _thinning(share: Array) -> Array:
+    """Return `(1 - e) log(1 - e) + e`."""
+    xp = namespace(share)
+    inside = share < 1
+    safe = xp.where(inside, share, xp.zeros_like(share))
+    return xp.where(inside, (1 - safe) * xp.log1p(-safe) + safe, xp.ones_like(share))
+
+
 def _log(proba: Array) -> Array:
     """Return the logarithm, -inf of 0."""
     xp = namespace(proba)
@@ -343,8 +425,14 @@ def breach_of(loss: Loss, n_classes: int, place: Array) -> str | None:
 
 def shift_to_top(scores: Array) -> Array:
     """Return the scores less each row's largest, in place where the library can."""
-    scores -= namespace(scores).max(scores, axis=1, keepdims=True)
-    return scores
+    return split_top(scores)[1]
+
+
+def split_top(scores: Array) -> tuple[Array, Array]:
+    """Return each row's largest score (B, rows), and the scores less that, in place."""
+    top = namespace(scores).max(scores, axis=1, keepdims=True)
+    scores -= top
+    return top[:, 0, :], scores
 
 
 def clipped(log_proba: Array, least: float) -> Array:

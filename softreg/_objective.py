@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,6 +28,29 @@ from softreg.solvers._protocols import Line, Point
 BALANCE_RIDGE = 1e-10
 # Problems whose penalties lie within this factor share one preconditioner.
 ALIKE = 2.0
+
+
+class DataTerm(NamedTuple):
+    """What a pass tells of the mean losses of B problems.
+
+    Parameters
+    ----------
+    loss : (B,) array
+    gradient : (B, K, P) array
+        One row a class.
+    kept : list
+        What the blocks kept.
+    potentials : (B, K) array or None
+        The means of `p_k f(u)`, where the intercept is free.
+    scores : (B, 2) array or None
+        Of held-out rows.
+    """
+
+    loss: Array
+    gradient: Array
+    kept: Any
+    potentials: Array | None = None
+    scores: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -80,24 +103,25 @@ class Objective:
     def evaluate(self, coef: Array, *, keep: bool = False) -> Point:
         """Return value, gradient and gap at coef (B, k, P); one pass."""
         keep = keep and self._may_keep(coef)
-        data_loss, full_gradient, kept, held_out = self._mean_loss(coef, keep)
-        value = data_loss + self.penalty(coef)
+        data = self._data_term(coef, keep)
+        value = data.loss + self.penalty(coef)
         gradient = coef * self._penalty_mask
         gradient *= self.l2[:, None, None]
-        gradient += self.parametrisation.contract(full_gradient)
-        gap, balanced = self._gaps(coef, data_loss, full_gradient, gradient)
+        gradient += self.parametrisation.contract(data.gradient)
+        gap, balanced = self._gaps(coef, data, gradient)
         rounding = self._rounding(coef)
-        state = kept if keep else None
-        return Point(coef, value, gradient, gap, balanced, rounding, state, held_out)
+        state = data.kept if keep else None
+        return Point(coef, value, gradient, gap, balanced, rounding, state, data.scores)
 
-    def _mean_loss(
-        self, coef: Array, keep: bool
-    ) -> tuple[Array, Array, Any, Array | None]:
-        """Return the mean loss, its gradient, what blocks kept, held-out scores."""
-        operand = self._operand(coef)
-        sums, kept = self._reduce(kernels.evaluate, self.loss, operand, keep, size=coef)
-        held_out = sums[2] if len(sums) > 2 else None
-        return sums[0], self.parametrisation.tempered(sums[1]), kept, held_out
+    def _data_term(self, coef: Array, keep: bool) -> DataTerm:
+        operand, free = self._operand(coef), self.intercept == "free"
+        sums, kept = self._reduce(
+            kernels.evaluate, self.loss, operand, keep, free, size=coef
+        )
+        loss, gradient, *rest = sums
+        gradient = self.parametrisation.tempered(gradient)
+        potentials = rest.pop(0) if free else None
+        return DataTerm(loss, gradient, kept, potentials, *rest)
 
     def penalty(self, coef: Array) -> Array:
         """Return `lambda / 2 ||W||^2`, (B,)."""
@@ -129,15 +153,17 @@ class Objective:
         return float(xp.finfo(xp.float64).eps) * (4 + size)
 
     def _gaps(
-        self, coef: Array, data_loss: Array, full_gradient: Array, gradient: Array
+        self, coef: Array, data: DataTerm, gradient: Array
     ) -> tuple[Array, Array]:
+        """Return the bound, and what about it would be with balanced intercepts."""
         if self.intercept != "free":
             bound = bound_of_squares(inner(gradient, gradient), self.l2)
             return bound, bound
-        gap = gap_free_intercept(
+        gap, square = gap_free_intercept(
+            self.loss,
             self.parametrisation.unfold(coef),
-            data_loss,
-            full_gradient,
+            data.gradient,
+            data.potentials,
             self.moments,
             # Two rows with 2 lambda are one row with lambda.
             2 * self.l2 if self.parametrisation.folded else self.l2,
@@ -145,7 +171,8 @@ class Objective:
         )
         excess = gradient[..., -1:]
         squares = inner(gradient, gradient) - inner(excess, excess)
-        return gap, bound_of_squares(squares, self.l2)
+        plain = bound_of_squares(squares, self.l2)
+        return gap, namespace(gap).minimum(square, plain)
 
     def without_idle_columns(self, coef: Array) -> Array:
         """Return coef with 0 for columns that do not vary, as at any optimum.

@@ -95,31 +95,43 @@ def tolerance(dtype):
     return {"rtol": 40 * np.finfo(dtype).eps, "atol": 40 * np.finfo(dtype).eps}
 
 
+def launched_residual(kernels, case):
+    """Return what the kernel writes: scores, w p, losses, own entries, potentials."""
+    library, dtype = kernels
+    of_rows = case.shape[0], case.shape[2]
+    scores, out = case.scores.copy(), np.empty_like(case.scores)
+    loss, own, potential = (np.empty(of_rows, kind) for kind in (float, dtype, dtype))
+    launch(library, "residual", case.n_threads, scores, out, loss, own, potential,
+           case.codes, case.weight, *case.sizes)  # fmt: skip
+    return scores, out, loss, own, potential
+
+
 @pytest.mark.parametrize("options", CASES, ids=str)
 def test_residual_and_loss(kernels, options):
-    library, dtype = kernels
+    dtype = kernels[1]
     case = Case(dtype, **options)
     exact = case.scores.astype(float)
-    scores, out = case.scores.copy(), np.empty_like(case.scores)
-    loss = np.empty((case.shape[0], case.shape[2]))
-    launch(library, "residual", case.n_threads, scores, out, loss, case.codes,
-           case.weight, *case.sizes)  # fmt: skip
-    expected = scipy.special.softmax(exact, axis=1)
-    np.testing.assert_allclose(out, case.residual(expected), **tolerance(dtype))
+    scores, out, loss, own, potential = launched_residual(kernels, case)
+    proba = scipy.special.softmax(exact, axis=1)
+    expected = case.weight[:, None, :] * proba
+    np.testing.assert_allclose(out, expected, **tolerance(dtype))
+    out[:, *case.own] = own
+    np.testing.assert_allclose(out, case.residual(proba), **tolerance(dtype))
     np.testing.assert_allclose(loss, case.loss(exact), **tolerance(dtype))
+    expected = scipy.special.logsumexp(exact, axis=1)
+    np.testing.assert_allclose(potential, expected, **tolerance(dtype))
     top = exact - exact.max(axis=1, keepdims=True)
     np.testing.assert_allclose(scores, top, **tolerance(dtype))
 
 
 @pytest.mark.parametrize("options", CASES, ids=str)
 def test_easy_rows_keep_their_digits(kernels, options):
-    library, dtype = kernels
-    case = Case(dtype, **options)
-    out, loss = np.empty_like(case.scores), np.empty((case.shape[0], case.shape[2]))
+    case = Case(kernels[1], **options)
     exact = case.loss(case.scores.astype(float))
-    launch(library, "residual", case.n_threads, case.scores, out, loss, case.codes,
-           case.weight, *case.sizes)  # fmt: skip
+    _, _, loss, own, _ = launched_residual(kernels, case)
     np.testing.assert_allclose(loss[:, 3], exact[:, 3], rtol=1e-5)
+    others = -np.expm1(-exact[:, 3] / case.weight[:, 3])
+    np.testing.assert_allclose(own[:, 3], -case.weight[:, 3] * others, rtol=1e-4)
 
 
 @pytest.mark.parametrize("options", CASES, ids=str)

@@ -11,6 +11,7 @@ from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wi
 from sklearn.exceptions import ConvergenceWarning
 
 from softreg import SoftmaxRegression, functional
+from softreg._losses import loss_of_order
 from softreg.solvers import SOLVERS
 
 ORDERS = {"entmax15": 1.5, "sparsemax": 2.0, 0.5: 0.5, 1.2: 1.2}
@@ -137,3 +138,36 @@ def test_losses_meet_every_other_option(loss):
         assert model.converged_, params
     targets = np.random.default_rng(0).dirichlet(np.ones(3), 150)
     assert SoftmaxRegression(loss=loss).fit(X, targets).converged_
+
+
+@pytest.mark.parametrize("alpha", [1.0, 1.2, 1.5, 2.0])
+@pytest.mark.parametrize("most", [0.01, 0.5, 0.99])
+def test_the_cost_of_thinning_is_a_bound(alpha, most):
+    rng = np.random.default_rng(0)
+    loss = loss_of_order(alpha)
+    for n_rows, n_classes in ((1, 2), (40, 3), (40, 30)):
+        scores = 2 * rng.normal(size=(1, n_classes, n_rows))
+        shifted = scores - scores.max(axis=1, keepdims=True)
+        potential, proba = loss.potential_and_proba(shifted)
+        omega = (shifted * proba).sum(axis=1) - potential
+        np.testing.assert_allclose(loss.omega(proba)[0], omega[0], atol=1e-12)
+        share = most * rng.uniform(size=(1, n_classes))
+        share[:, ::2] = 0
+        left = 1 - np.einsum("bk,bkn->bn", share, proba)
+        target = (1 - share)[..., None] * proba / left[:, None]
+        losses = potential + loss.omega(target) - (target * shifted).sum(axis=1)
+        bound = loss.thinning_cost(share, proba.mean(axis=2))
+        exact = (left * losses).mean(axis=1)
+        assert exact <= bound + 1e-15
+        # The same share of all classes costs nothing.
+        even = np.full((1, n_classes), most)
+        assert abs(loss.thinning_cost(even, proba.mean(axis=2))) < 1e-12
+
+
+def test_the_cost_of_taking_a_class_away():
+    share, proba = np.array([[1.0, 0.0]]), np.array([[0.25, 0.75]])
+    # g(1) is 1, and all that is left is three quarters.
+    expected = 0.25 - (0.75 * np.log(0.75) + 0.25)
+    np.testing.assert_allclose(loss_of_order(1.0).thinning_cost(share, proba), expected)
+    for alpha in (0.5, 1.5, 2.0):
+        assert np.isinf(loss_of_order(alpha).thinning_cost(share, proba))

@@ -228,16 +228,3 @@ def test_tensor_cores_are_on_a_gpu():
         ValueError, match=r"needs data on a GPU, got numpy\. Use device="
     ):
         SoftmaxRegression(solver=NewtonCG(tensor_float=True)).fit(X, y)
-
-
-def test_many_classes_are_balanced_until_they_are(monkeypatch):
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(3000, 40)) / np.sqrt(1 + np.arange(40))
-    scores = 2 * X @ rng.normal(size=(40, 200)) + rng.gumbel(size=(3000, 200))
-    passes = []
-    for most in (1, 3):
-        monkeypatch.setattr("softreg.solvers._loop.BALANCES", most)
-        model = SoftmaxRegression().fit(X, scores.argmax(axis=1))
-        assert model.converged_
-        passes.append(model.history_["passes"][-1])
-    assert passes[1] < passes[0]

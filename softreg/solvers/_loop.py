@@ -21,8 +21,6 @@ from softreg.solvers._protocols import Objective, Point
 # A problem that has not come nearer in so many iterations, by any measure, has stalled.
 PATIENCE = 10
 NEARER = 0.9
-# Of many classes the first step in the intercepts alone leaves some out of balance.
-BALANCES = 3
 
 
 class Stop(NamedTuple):
@@ -386,13 +384,8 @@ def run_stage(
             "softreg.solvers.Solver.start says what they are."
         )
     while True:
-        for _ in range(BALANCES):
-            if not journal.stop.wants_balance(state.point):
-                break
-            before, point = state.point, objective.balance(state.point)
-            state = state._replace(point=point)
-            if not (to_numpy(point.gap) < to_numpy(before.gap) / 2).any():
-                break
+        if journal.stop.wants_balance(state.point):
+            state = state._replace(point=objective.balance(state.point))
         journal.record(objective, alive, state.point)
         going = []
         for position, member in enumerate(alive):
