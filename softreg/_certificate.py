@@ -21,12 +21,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+
 from softreg._arrays import Array, namespace
 from softreg._losses import Loss
 from softreg.solvers._loop import inner
 
 # A smaller share is the rounding of the class means.
 NEGLIGIBLE_SHARE = 1e-14
+TINY = float(np.finfo(np.float64).tiny)
 
 
 class Moments(NamedTuple):
@@ -81,30 +84,24 @@ def gap_free_intercept(
     removed_x = taken.share[:, None, :] @ proba_x
     scores = inner(removed_x, taken.given[:, None, :] @ coef) / temperature
     # A row gives away at least the least share: so much of its margin counts.
-    margin = xp.sum(moments.mean_margin * taken.given, axis=1)
-    moved = (
-        xp.sum(taken.share * class_potentials, axis=1)
-        - scores
-        - xp.min(taken.share, axis=1) * margin
-        + taken.total * loss.omega(taken.given)
-    )
-    # The mean is one of losses: below zero it is rounding.
-    moved = xp.where(moved > 0, moved, xp.zeros_like(moved))
+    margin = xp.min(taken.share, axis=1) * xp.vecdot(moments.mean_margin, taken.given)
+    moved = xp.vecdot(taken.share, class_potentials) - scores - margin
+    moved += taken.total * loss.omega(taken.given)
     dual = taken.given[..., None] * removed_x[..., :-1]
     dual -= taken.share[..., None] * proba_x[..., :-1]
     dual /= temperature
     dual += gradient[..., :-1]
     dual += l2[:, None, None] * coef[..., :-1]
     square = bound_of_squares(inner(dual, dual), l2)
-    return taken.cost + moved + square, square
+    # Both are means of losses: below zero they are rounding.
+    return xp.maximum(taken.cost, 0.0) + xp.maximum(moved, 0.0) + square, square
 
 
 def bound_of_squares(squares: Array, l2: Array) -> Array:
     """Return ||G||^2 / (2 lambda) from the squares (B,); inf where lambda is 0."""
     xp = namespace(squares)
     positive = l2 > 0
-    safe = xp.where(positive, l2, xp.ones_like(l2))
-    return xp.where(positive, squares / (2 * safe), xp.full_like(squares, xp.inf))
+    return xp.where(positive, squares / (2 * xp.where(positive, l2, 1.0)), xp.inf)
 
 
 class _Taken(NamedTuple):
@@ -123,21 +120,16 @@ def _taken(loss: Loss, proba: Array, target: Array) -> _Taken:
     else the same share from all classes, which costs nothing by itself.
     """
     xp = namespace(proba)
-    target = xp.broadcast_to(target, proba.shape)
-    safe = xp.where(proba > 0, proba, xp.ones_like(proba))
-    share = xp.where(proba > target, 1 - target / safe, xp.zeros_like(proba))
-    share = xp.where(share < NEGLIGIBLE_SHARE, xp.zeros_like(share), share)
+    share = xp.maximum(proba - target, 0.0) / xp.maximum(proba, TINY)
+    share = xp.where(share < NEGLIGIBLE_SHARE, 0.0, share)
     most = xp.max(share, axis=1)
     cost = loss.thinning_cost(share, proba)
     # The other way costs about as much as the largest share.
     thins = cost < most
     share = xp.where(thins[:, None], share, most[:, None])
-    cost = xp.where(thins & (cost > 0), cost, xp.zeros_like(cost))
-    given = target - (1 - share) * proba
-    given = xp.where(given > 0, given, xp.zeros_like(given))
+    given = xp.maximum(target - (1 - share) * proba, 0.0)
     total = xp.sum(given, axis=1)
     # Where all of it is rounding v may vanish; the targets' mean is then as good.
-    usable = total > 0
-    safe = xp.where(usable, total, xp.ones_like(total))
-    given = xp.where(usable[:, None], given / safe[:, None], target)
-    return _Taken(share, given, total, cost)
+    given = given / xp.maximum(total, TINY)[:, None]
+    given = xp.where((total > 0)[:, None], given, target)
+    return _Taken(share, given, total, xp.where(thins, cost, 0.0))

@@ -29,6 +29,8 @@ from softreg._arrays import (
 # have there.
 PROBES = np.array([0.0, 1e-2, 0.1, 0.3, 1.0, 1.0, 2.0, 3.0, 5.0, 20.0])
 PROBE_TOL = 1e-6
+TINY = float(np.finfo(np.float64).tiny)
+BEFORE_ONE = float(np.nextafter(1.0, 0.0))
 
 
 class Loss(ABC):
@@ -239,7 +241,8 @@ class Softmax(Loss):
 
     def omega(self, proba: Array) -> Array:
         """Return Shannon's entropy, negative."""
-        return projections.entropy(proba, 1, 1)
+        xp = namespace(proba)
+        return xp.vecdot(proba, xp.log(xp.maximum(proba, TINY)))
 
     def thinning_cost(self, share: Array, proba: Array) -> Array:
         """Return `sum_k p_k g(e_k) - g(r)`, with `g(e) = (1 - e) log(1 - e) + e`.
@@ -248,8 +251,8 @@ class Softmax(Loss):
         r is at most the mean.
         """
         xp = namespace(proba)
-        taken = xp.sum(proba * share, axis=1)
-        return xp.sum(proba * _thinning(share), axis=1) - _thinning(taken)
+        taken = xp.vecdot(proba, share)
+        return xp.vecdot(proba, _thinning(share)) - _thinning(taken)
 
     def log_proba(self, shifted: Array) -> Array:
         """Form the logarithm from the scores: probabilities may underflow."""
@@ -297,11 +300,10 @@ class Entmax(Loss):
         if self.alpha < 1:
             return super().thinning_cost(share, proba)
         xp = namespace(proba)
-        taken = xp.sum(proba * share, axis=1)
-        spread = xp.sum(proba * share**2, axis=1) - taken**2
+        spread = xp.vecdot(proba, share**2) - xp.vecdot(proba, share) ** 2
         left = 1 - xp.max(share, axis=1)
-        power = xp.where(left > 0, left, xp.ones_like(left)) ** (3 - self.alpha)
-        return xp.where(left > 0, spread / (2 * power), xp.full_like(spread, xp.inf))
+        power = xp.where(left > 0, left, 1.0) ** (3 - self.alpha)
+        return xp.where(left > 0, spread / (2 * power), xp.inf)
 
 
 @dataclass(frozen=True)
@@ -369,11 +371,10 @@ class TopK(Loss):
 
 
 def _thinning(share: Array) -> Array:
-    """Return `(1 - e) log(1 - e) + e`."""
+    """Return `(1 - e) log(1 - e) + e`, of 1 that of the number before it."""
     xp = namespace(share)
-    inside = share < 1
-    safe = xp.where(inside, share, xp.zeros_like(share))
-    return xp.where(inside, (1 - safe) * xp.log1p(-safe) + safe, xp.ones_like(share))
+    inside = xp.minimum(share, BEFORE_ONE)
+    return (1 - inside) * xp.log1p(-inside) + inside
 
 
 def _log(proba: Array) -> Array:

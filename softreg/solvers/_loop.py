@@ -21,6 +21,8 @@ from softreg.solvers._protocols import Objective, Point
 # A problem that has not come nearer in so many iterations, by any measure, has stalled.
 PATIENCE = 10
 NEARER = 0.9
+# The intercepts are balanced where the rest of the bound is at most this share of tol.
+NEARLY = 0.8
 
 
 class Stop(NamedTuple):
@@ -51,7 +53,9 @@ class Stop(NamedTuple):
         limit = self.tol * to_numpy(point.value)
         gap = to_numpy(point.gap)
         balanced = to_numpy(point.balanced_gap)
-        return bool(np.any((gap > limit) & np.isfinite(gap) & (balanced <= limit / 2)))
+        return bool(
+            np.any((gap > limit) & np.isfinite(gap) & (balanced <= NEARLY * limit))
+        )
 
 
 class Record(NamedTuple):
