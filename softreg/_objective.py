@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -387,7 +388,7 @@ class Objective:
 
     # -- parts ------------------------------------------------------------------------
 
-    @property
+    @cached_property
     def _penalty_mask(self) -> Array | float:
         if self.intercept != "free":
             return 1.0
