@@ -79,8 +79,9 @@ class Bar:
 
     def __call__(self, row: Record, coef: Array) -> None:
         """Take note of an iteration, and draw the bar where it is time to."""
-        if self._rows and row.seconds < self._rows[-1].seconds:
-            self.close()  # the clock of another fit
+        last = self._rows[-1] if self._rows else row
+        if row.seconds < last.seconds or row.iteration < last.iteration:
+            self.close()  # another fit has begun
         self._rows.append(row)
         now = time.monotonic()
         if row.seconds >= PATIENCE and now - self._drawn >= EVERY:

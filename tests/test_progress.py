@@ -128,6 +128,16 @@ def test_time_is_the_last_to_go(room, there, gone):
     assert not any(text in line for text in gone)
 
 
+def test_a_fit_slower_than_the_last_leaves_a_line_of_its_own():
+    with terminal() as stream:
+        bar = Bar(1e-4, stream)
+        for slow in (1, 3):
+            for i in range(3):
+                bar(row(i, 10.0**-i, slow * (i + 1) / 10, 1.0), None)
+        bar.close()
+    assert len(stream.lines()) == 2
+
+
 def test_every_fit_of_a_search_leaves_a_line():
     with terminal() as stream:
         softmax_path(X, Y, Cs=[0.01, 1.0], verbose=1)
