@@ -11,6 +11,7 @@ penalty, weights, targets and blocks are those of `Objective`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
@@ -27,6 +28,8 @@ from softreg._blocks import Block, Sums
 from softreg._design import Operand
 from softreg._losses import Loss, shift_to_top
 from softreg._objective import DataTerm, Objective
+from softreg.solvers._loop import inner
+from softreg.solvers._protocols import Line, Point
 
 
 @dataclass(frozen=True)
@@ -41,14 +44,14 @@ class AngularObjective(Objective):
         Weight of the plain score, which eases the margin.
     lengths : list of (rows,) arrays
         The norm of each row, block by block.
-    held : tuple of int
+    held : (K,) array of bool or None
         Classes whose coefficients stay 0, where the objective has a kink.
     """
 
     m: int
     mu: float
     lengths: list[Array]
-    held: tuple[int, ...] = ()
+    held: Array | None = None
 
     @classmethod
     def of(cls, objective: Objective, m: int, mu: float) -> AngularObjective:
@@ -86,15 +89,27 @@ class AngularObjective(Objective):
         )
         data_loss, gradient, bias_gradient, turning = sums
         own = gradient[..., :n_features] + turning[..., None] * weights
-        own[:, list(self.held), :] = 0
-        if bias.shape[2] == 0:
-            return DataTerm(data_loss, own, [])
-        gradient = xp.concat([own, bias_gradient[..., None]], axis=2)
-        return DataTerm(data_loss, gradient, [])
+        if bias.shape[2] > 0:
+            own = xp.concat([own, bias_gradient[..., None]], axis=2)
+        if self.held is not None:
+            own = without_classes(own, self.held, n_features)
+        return DataTerm(data_loss, own, [])
+
+    def line(self, point: Point, direction: Array) -> Callable[[Array], Line]:
+        """Return the function of steps (B,) along a direction: a pass for each.
+
+        The length of a class's coefficients, and so its scores, bend along it.
+        """
+
+        def at(steps: Array) -> Line:
+            there = self.evaluate(point.coef + steps[:, None, None] * direction)
+            return Line(there.value, inner(there.gradient, direction))
+
+        return at
 
     def shared_preconditioner(self) -> Any:
         """Return that of the softmax; column by column where classes are held at 0."""
-        if not self.held:
+        if self.held is None:
             return super().shared_preconditioner()
         return Columnwise(self.geometry.standard.full_scale)
 
@@ -116,6 +131,25 @@ class Columnwise(NamedTuple):
     def unwhiten(self, vector: Array) -> Array:
         """Return the coefficients of scaled coordinates."""
         return vector * self.scale
+
+    def solve(self, vectors: Array) -> Array:
+        """Scale twice."""
+        return vectors * self.scale**2
+
+    def take(self, members: list[int]) -> Columnwise:
+        """Return that of fewer problems: the same."""
+        return self
+
+
+def without_classes(coef: Array, classes: Array, n_features: int) -> Array:
+    """Return coefficients (B, K, P) with 0 for the columns of some classes.
+
+    `classes` has a flag for each. Intercepts stay.
+    """
+    xp = namespace(coef)
+    weights = coef[..., :n_features]
+    kept = xp.where(classes[:, None], xp.zeros_like(weights), weights)
+    return xp.concat([kept, coef[..., n_features:]], axis=2)
 
 
 def evaluate(

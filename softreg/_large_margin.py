@@ -13,8 +13,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.exceptions import ConvergenceWarning
 
-from softreg._angular import AngularObjective
-from softreg._arrays import Array, to_numpy
+from softreg._angular import AngularObjective, without_classes
+from softreg._arrays import Array, like, namespace, rounded_to, to_numpy
 from softreg._data import Ingested, ingest
 from softreg._fitted import become
 from softreg._losses import Loss, Softmax
@@ -69,7 +69,8 @@ class LargeMarginSoftmaxRegression(
 
     made monotone. The fit starts from the softmax fit and lowers mu from 100 to
     `mu_min`. The objective is not convex: the result is the optimum that this path
-    leads to, with no proof.
+    leads to, with no proof. Each mu is minimised by `solvers.LBFGS`, whose vectors stay
+    on a GPU where X is.
 
     The margin shrinks with the coefficients. With fixed features, whose classes do not
     lie apart in angle, the cheapest way to meet it is therefore to give up: keep
@@ -137,8 +138,6 @@ class LargeMarginSoftmaxRegression(
     >>> model.score(X, y) > 0.9
     True
     """
-
-    _any_library = False
 
     def __init__(
         self,
@@ -281,8 +280,8 @@ def _annealed(
     decay = data.weight_decay * (2 if len(data.classes) == 2 else 1)
     coef, n_iter = start.coef, int(start.n_iter[0])
     with problem.engine, np.errstate(over="ignore", invalid="ignore"):
-        objective = problem.objective(np.array([decay]))
-        zero = objective.slopes(objective.evaluate(np.zeros_like(coef)))
+        objective = problem.objective(like(np.array([decay]), problem.weight))
+        zero = objective.slopes(objective.evaluate(namespace(coef).zeros_like(coef)))
         stop = Stop(model.tol, model.max_iter, zero)
         angular = AngularObjective.of(objective, model.m, FIRST_MU)
         try:
@@ -320,7 +319,8 @@ def _halted(objective: AngularObjective, halted: Halted) -> tuple[Result, int]:
 def _unfolded(problem: Problem) -> Problem:
     """Return the problem with a row for each class, and float64 products."""
     parametrisation = problem.parametrisation._replace(folds=False)
-    return replace(problem, parametrisation=parametrisation, dtype=np.float64)
+    dtype = namespace(problem.weight).float64
+    return replace(problem, parametrisation=parametrisation, dtype=dtype)
 
 
 def _schedule(mu_min: float) -> Iterator[float]:
@@ -343,17 +343,16 @@ def _descended(
     The objective has a kink where `w_y = 0`: there the gradient is that of one
     direction, and only trials tell whether the fit stands at a minimum.
     """
-    n_iter = np.zeros(1, dtype=int)
+    n_iter, xp = np.zeros(1, dtype=int), namespace(coef)
     for _ in range(MAX_ESCAPES):
         result = LBFGS().minimize(objective, coef, stop=stop, watch=watch)
         n_iter = n_iter + result.n_iter
         shrunk = _shrunk(objective, result.coef, softmax)
-        if not len(shrunk) or result.reason[0] == "max_iter":
+        if not bool(xp.any(shrunk)) or result.reason[0] == "max_iter":
             break
         # At the kink of one class the others cannot move: hold it there.
-        coef = to_numpy(result.coef).copy()
-        coef[0, shrunk, : objective.n_features] = 0
-        held = replace(objective, held=tuple(shrunk.tolist()))
+        coef = without_classes(result.coef, shrunk, objective.n_features)
+        held = replace(objective, held=shrunk)
         result = LBFGS().minimize(held, coef, stop=stop, watch=watch)
         n_iter = n_iter + result.n_iter
         lower = _lower_nearby(objective, result, softmax, shrunk)
@@ -363,29 +362,29 @@ def _descended(
     return result._replace(n_iter=n_iter)
 
 
-def _shrunk(objective: AngularObjective, coef: Array, softmax: Array) -> np.ndarray:
-    """Return the classes whose coefficients are nothing beside the softmax fit's."""
+def _shrunk(objective: AngularObjective, coef: Array, softmax: Array) -> Array:
+    """Return whether a class's coefficients are nothing beside the softmax fit's."""
+    xp = namespace(coef)
     norms, before = (
-        np.linalg.norm(to_numpy(c)[0, :, : objective.n_features], axis=1)
+        xp.linalg.vector_norm(c[0, :, : objective.n_features], axis=1)
         for c in (coef, softmax)
     )
-    return np.flatnonzero(norms <= SHRUNK * before.max())
+    return norms <= SHRUNK * xp.max(before)
 
 
 def _lower_nearby(
-    objective: AngularObjective, result: Result, softmax: Array, shrunk: np.ndarray
+    objective: AngularObjective, result: Result, softmax: Array, shrunk: Array
 ) -> Array | None:
     """Return a lower point, some way along the softmax fit's coefficients of a class.
 
     None where no trial is lower.
     """
-    coef, towards = to_numpy(result.coef), to_numpy(softmax)
-    n_features = objective.n_features
+    xp, own = namespace(softmax), slice(objective.n_features)
     trials = []
-    for k in shrunk.tolist():
+    for k in np.flatnonzero(to_numpy(shrunk)).tolist():
         for size in TRIALS:
-            trial = coef.copy()
-            trial[0, k, :n_features] += size * towards[0, k, :n_features]
+            trial = xp.asarray(result.coef, copy=True)
+            trial[0, k, own] += size * softmax[0, k, own]
             trials.append(trial)
     values = [float(objective.evaluate(trial).value[0]) for trial in trials]
     enough = float(result.value[0]) * (1 - FALL)
@@ -396,12 +395,12 @@ def _lower_nearby(
 
 def _rounded(objective: AngularObjective, result: Result, dtype: str) -> Result:
     """Return the result as the user gets it: intercepts of sum zero, in a dtype."""
-    coef = to_numpy(result.coef)
+    coef, xp = result.coef, namespace(result.coef)
     if objective.intercept == "free":
         bias = coef[..., -1:]
-        bias = bias - bias.mean(axis=1, keepdims=True)
-        coef = np.concatenate([coef[..., :-1], bias], axis=2)
-    coef = coef.astype(dtype).astype(np.float64)
+        bias = bias - xp.mean(bias, axis=1, keepdims=True)
+        coef = xp.concat([coef[..., :-1], bias], axis=2)
+    coef = rounded_to(coef, dtype)
     return result._replace(coef=coef, value=to_numpy(objective.evaluate(coef).value))
 
 
@@ -434,8 +433,9 @@ def _warn(
             ConvergenceWarning,
             stacklevel=4,  # over that of scikit-learn's decorator
         )
-    size = np.linalg.norm(to_numpy(solution.coef))
-    before = np.linalg.norm(to_numpy(start.coef))
+    size, before = (
+        float(namespace(s.coef).linalg.vector_norm(s.coef)) for s in (solution, start)
+    )
     if size < COLLAPSE * before:
         warnings.warn(
             f"The margin has shrunk the coefficients to {size / before:.1%} of those "

@@ -1,5 +1,6 @@
 """Arrays of other libraries: the same numbers, answered in the library they came in."""
 
+import math
 import pickle
 
 import array_api_strict
@@ -7,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from sklearn.base import clone
-from sklearn.datasets import load_breast_cancer, load_digits, load_wine
+from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 from sklearn.model_selection import GridSearchCV
 
 from softreg import (
@@ -45,6 +46,11 @@ def to(request):
 
 def assert_same(model, other, X, X_other, tolerance=1e-9):
     """Compare two fits: attributes, and what they say of rows."""
+    assert_same_answers(model, other, X, X_other, tolerance)
+    assert other.optimality_gap_ <= 1e-4 * other.objective_
+
+
+def assert_same_answers(model, other, X, X_other, tolerance):
     home = place_of(X_other)
     assert place_of(other.coef_) == place_of(other.intercept_) == home
     assert str(other.coef_.dtype).endswith(str(model.coef_.dtype))
@@ -57,7 +63,6 @@ def assert_same(model, other, X, X_other, tolerance=1e-9):
             np.testing.assert_allclose(got, expected, atol=tolerance * scale)
     assert other.solver_ == model.solver_
     assert other.objective_ == pytest.approx(model.objective_, rel=1e-9)
-    assert other.optimality_gap_ <= 1e-4 * other.objective_
     for method in METHODS:
         expected, got = getattr(model, method)(X), getattr(other, method)(X_other)
         if expected.dtype.kind in "US":
@@ -304,11 +309,105 @@ def test_rounds_live_where_their_rows_live(to):
     np.testing.assert_allclose(there.objective_, here.objective_, rtol=1e-4)
 
 
+def noise():
+    """Return rows whose angles say nothing, so that a class shrinks to a kink."""
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(30, 1)), rng.integers(0, 2, 30)
+
+
+def scaled(X, y):
+    return (X - X.mean(axis=0)) / X.std(axis=0), y
+
+
+IRIS = scaled(*load_iris(return_X_y=True))
+MARGINS = {
+    "iris": (*IRIS, {"C": 0.1}),
+    "two classes": (*scaled(*CANCER), {"C": 1e-2}),
+    "three times": (*IRIS, {"m": 3, "mu_min": 30.0, "C": 0.1}),
+    "single": (DIGITS[0].astype(np.float32) / 16, DIGITS[1], {"C": 0.1}),
+    "bytes": (DIGITS[0][:200].astype(np.uint8), DIGITS[1][:200], {"C": 1e-3}),
+    "names": (IRIS[0], np.array(["a", "b", "c"])[IRIS[1]], {"C": 0.1}),
+    "no intercept": (*IRIS, {"C": 0.1, "fit_intercept": False}),
+    "penalised intercept": (*IRIS, {"C": 0.1, "penalize_intercept": True}),
+    "balanced": (IRIS[0][20:], IRIS[1][20:], {"C": 0.1, "class_weight": "balanced"}),
+    "no margin": (*IRIS, {"m": 1}),
+    "kink": (*noise(), {"m": 3}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", MARGINS)
+@pytest.mark.filterwarnings("ignore:The margin has shrunk")
+def test_angles_are_widened_where_rows_live(case, to, monkeypatch):
+    X, y, params = MARGINS[case]
+    weight = np.linspace(0.5, 1.5, len(y))
+    model = LargeMarginSoftmaxRegression(tol=1e-6, **params).fit(X, y, weight)
+    if to is not to_strict:  # by the L-BFGS whose vectors never leave a GPU
+        monkeypatch.setattr("softreg.solvers._lbfgs.is_on_gpu", lambda array: True)
+    X_other, y_other = to(X), y if case == "names" else to(y)
+    other = clone(model).fit(X_other, y_other, to(weight))
+    assert_same_answers(model, other, X, X_other, tolerance=1e-4)
+    assert other.converged_
+    assert other.score(X_other, y_other) == model.score(X, y)
+
+
+@pytest.mark.filterwarnings("ignore:The margin has shrunk")
+def test_only_numbers_of_a_margin_visit_the_host(to, monkeypatch):
+    sizes = []
+
+    def counted(array):
+        sizes.append(math.prod(array.shape))
+        return to_numpy(array)
+
+    monkeypatch.setattr("softreg.solvers._lbfgs.is_on_gpu", lambda array: True)
+    for module in ("_large_margin", "_objective", "_solve", "solvers._loop"):
+        monkeypatch.setattr(f"softreg.{module}.to_numpy", counted)
+    for module in ("_newton_cg", "_lbfgs"):
+        monkeypatch.setattr(f"softreg.solvers.{module}.to_numpy", counted)
+    X, y = noise()
+    model = LargeMarginSoftmaxRegression(m=3).fit(to(X), to(y))
+    assert (to_numpy(model.coef_) == 0).all(axis=1).any()
+    assert sizes
+    assert max(sizes) <= 2
+
+
+class Ending:
+    """Ends a fit after some iterations, and looks at the estimators it is shown."""
+
+    def __init__(self, after):
+        self.after, self.places = after, []
+
+    def setup(self, estimator, context):
+        pass
+
+    def teardown(self, estimator, context):
+        pass
+
+    def on_fit_task_begin(self, estimator, context):
+        pass
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator):
+        self.places.append(place_of(fitted_estimator.coef_))
+        return context.parent is not None and len(self.places) > self.after
+
+
+@pytest.mark.parametrize("on_device", [False, True], ids=["host", "device"])
+def test_a_margin_that_a_callback_ends_stays_where_its_rows_live(
+    on_device, to, monkeypatch
+):
+    monkeypatch.setattr("softreg.solvers._lbfgs.is_on_gpu", lambda array: on_device)
+    X, y = IRIS
+    ending = Ending(after=12)
+    other = LargeMarginSoftmaxRegression().set_callbacks(ending).fit(to(X), y)
+    assert len(ending.places) >= 13
+    assert {*ending.places, place_of(other.coef_)} == {place_of(to(X))}
+    assert not other.converged_
+    assert np.isfinite(other.objective_)
+
+
 @pytest.mark.parametrize(
     "model",
     [
         HierarchicalSoftmax(),
-        LargeMarginSoftmaxRegression(C=1e-2, max_iter=20),
     ],
     ids=lambda model: type(model).__name__,
 )

@@ -9,6 +9,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 
 from softreg import (
     HierarchicalSoftmax,
+    LargeMarginSoftmaxRegression,
     RobustSoftmaxRegression,
     SoftmaxRegression,
     SoftmaxRegressionCV,
@@ -115,6 +116,18 @@ def test_sparse_rows(way, monkeypatch):
     assert (labels == expected.predict(X)).mean() > 0.99
 
 
+def test_angles_of_sparse_rows():
+    import cupyx.scipy.sparse
+
+    X, y = scipy.sparse.csr_matrix(DIGITS[0] / 16), DIGITS[1]
+    expected = LargeMarginSoftmaxRegression(C=0.1, tol=1e-6).fit(X, y)
+    rows = cupyx.scipy.sparse.csr_matrix(X)
+    other = LargeMarginSoftmaxRegression(C=0.1, tol=1e-6).fit(rows, y)
+    assert other.objective_ == pytest.approx(expected.objective_, rel=1e-6)
+    proba = to_numpy(other.predict_proba(rows))
+    np.testing.assert_allclose(proba, expected.predict_proba(X), atol=1e-3)
+
+
 @pytest.mark.parametrize("n_classes", [2, 10, 1000])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_fused_kernels_are_the_plain_operations(n_classes, dtype, monkeypatch):
@@ -187,6 +200,7 @@ def test_the_estimators_around_it_stay_where_x_is():
         SoftmaxRegressionCV([1e-3, 1e-1], cv=3),
         SoftmaxRegressionCV([1e-3, 1e-1], cv=3, scoring="f1_macro"),
         RobustSoftmaxRegression(SoftmaxRegression(1e-3)),
+        LargeMarginSoftmaxRegression(C=1e-3),
     ):
         here = clone(model).fit(X, y)
         there = clone(model).fit(cupy.asarray(X), cupy.asarray(y))

@@ -75,6 +75,20 @@ def test_value_and_gradient(m, n_classes, form):
         assert point.gradient[index] == pytest.approx(slope, abs=1e-7)
 
 
+def test_values_and_slopes_along_a_line():
+    """Scores of an angle bend with the length of the coefficients."""
+    rng = np.random.default_rng(0)
+    theta, way = rng.normal(size=(2, 1, 3, 5))
+    target = objective(X, Y, 3, 1.0)
+    line = target.line(target.evaluate(theta), way)
+    for step in (0.0, 0.5, 2.0):
+        value = target.evaluate(theta + step * way).value[0]
+        ahead = target.evaluate(theta + (step + 1e-6) * way).value[0]
+        there = line(np.array([step]))
+        assert there.value[0] == value
+        assert there.slope[0] == pytest.approx((ahead - value) / 1e-6, rel=1e-3)
+
+
 def test_blocks_do_not_matter(monkeypatch):
     theta = np.random.default_rng(0).normal(size=(1, 3, 5))
     whole = objective(X, Y, 2, 1.0).evaluate(theta)
