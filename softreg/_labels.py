@@ -10,7 +10,7 @@ from sklearn.utils import check_array
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import column_or_1d
 
-from softreg._arrays import on_host
+from softreg._arrays import Array, is_foreign, like, namespace, on_host, to_numpy
 from softreg._parameters import (
     INF,
     advising,
@@ -137,6 +137,31 @@ def coded_as(
         weight = weight * weights[codes]
         _check_weights(weight, "sample_weight times class_weight")
     return classes, codes, weight
+
+
+def labels_like(classes: np.ndarray, reference: Array) -> Array:
+    """Return labels as an array of the reference's place; on the host if no numbers."""
+    numbers = _indexable(classes) if is_foreign(reference) else None
+    return classes if numbers is None else like(numbers, reference)
+
+
+def labels_of(classes: Array, codes: Array) -> Array:
+    """Return the labels of some codes, where the labels lie."""
+    if not is_foreign(classes):
+        return classes[to_numpy(codes)]
+    xp = namespace(codes)
+    return xp.reshape(xp.take(classes, xp.reshape(codes, (-1,))), codes.shape)
+
+
+def _indexable(classes: np.ndarray) -> np.ndarray | None:
+    """Return labels in a dtype that every library can index; None for no numbers."""
+    kind, size = classes.dtype.kind, classes.dtype.itemsize
+    if kind == "u" and size > 1:
+        signed = classes.astype(np.int64)
+        return signed if (signed == classes).all() and (signed >= 0).all() else None
+    if kind == "f" and size not in (4, 8):
+        return classes.astype(np.float64)
+    return classes.astype(classes.dtype.newbyteorder("=")) if kind in "biuf" else None
 
 
 def check_given(estimator: Any, y: Any) -> None:

@@ -20,14 +20,65 @@ from softreg._arrays import (
     namespace,
     on_host,
     place_of,
-    to_numpy,
 )
+from softreg._labels import labels_of
 from softreg._losses import Loss, shift_to_top
 from softreg._rows import in_memory
 from softreg._scores import apply_rows, lazily
 
 
-class LinearSoftmaxMixin:
+class AccuracyMixin:
+    """The accuracy of predicted labels, wherever they lie.
+
+    It stands before `ClassifierMixin`.
+    """
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the accuracy on labelled rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Data.
+        y : array-like of shape (n_samples,)
+            Labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        accuracy : float
+            Share of the rows (by weight) whose label is predicted.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
+        ValueError
+            For X that does not go with the fit, and for soft targets, which have no
+            accuracy.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from softreg import SoftmaxRegression
+        >>> X, y = load_iris(return_X_y=True)
+        >>> model = SoftmaxRegression().fit(X, y)
+        >>> round(model.score(X, y), 2)
+        0.97
+        """
+        if np.ndim(y) == 2 and np.shape(y)[1] > 1:
+            raise ValueError(
+                f"y must be labels (n,) to be scored, got shape {np.shape(y)}. For "
+                "soft targets pass y.argmax(axis=1), or a scorer of your own, as of "
+                "-(y * model.predict_log_proba(X)).sum(axis=1).mean()."
+            )
+        y, sample_weight = in_memory(y), in_memory(sample_weight)
+        labels = in_memory(self.predict(X))  # type: ignore[attr-defined]
+        return float(accuracy_score(y, labels, sample_weight=sample_weight))
+
+
+class LinearSoftmaxMixin(AccuracyMixin):
     """Prediction from `classes_`, `coef_` and `intercept_`.
 
     It stands before `ClassifierMixin`.
@@ -36,8 +87,6 @@ class LinearSoftmaxMixin:
     classes_: np.ndarray
     coef_: Any
     intercept_: np.ndarray
-    # Whether arrays of other libraries are computed with in them.
-    _any_library = True
 
     @property
     @abstractmethod
@@ -53,7 +102,7 @@ class LinearSoftmaxMixin:
         """Return scikit-learn's tags: sparse X is welcome, arrays of any library."""
         tags = super().__sklearn_tags__()  # type: ignore[misc]
         tags.input_tags.sparse = True
-        tags.array_api_support = self._any_library
+        tags.array_api_support = True
         return tags
 
     def decision_function(self, X: Any) -> np.ndarray:
@@ -123,10 +172,7 @@ class LinearSoftmaxMixin:
         check_is_fitted(self)
         if is_dask(X):
             return lazily(self, X, "predict")
-        codes = apply_rows(self, X, _most_probable, "predict")
-        if is_foreign(self.classes_):
-            return namespace(codes).take(self.classes_, codes)
-        return self.classes_[to_numpy(codes)]
+        return labels_of(self.classes_, apply_rows(self, X, _most_probable, "predict"))
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return the probabilities `softmax((W x + b) / T)`.
@@ -162,50 +208,6 @@ class LinearSoftmaxMixin:
         if is_dask(X):
             return lazily(self, X, "predict_proba")
         return apply_rows(self, X, self._proba, "predict_proba")
-
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Return the accuracy on labelled rows.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-            Data.
-        y : array-like of shape (n_samples,)
-            Labels.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows.
-
-        Returns
-        -------
-        accuracy : float
-            Share of the rows (by weight) whose label is predicted.
-
-        Raises
-        ------
-        sklearn.exceptions.NotFittedError
-            Before `fit`.
-        ValueError
-            For X that does not go with the fit, and for soft targets, which have no
-            accuracy.
-
-        Examples
-        --------
-        >>> from sklearn.datasets import load_iris
-        >>> from softreg import SoftmaxRegression
-        >>> X, y = load_iris(return_X_y=True)
-        >>> model = SoftmaxRegression().fit(X, y)
-        >>> round(model.score(X, y), 2)
-        0.97
-        """
-        if np.ndim(y) == 2 and np.shape(y)[1] > 1:
-            raise ValueError(
-                f"y must be labels (n,) to be scored, got shape {np.shape(y)}. For "
-                "soft targets pass y.argmax(axis=1), or a scorer of your own, as of "
-                "-(y * model.predict_log_proba(X)).sum(axis=1).mean()."
-            )
-        y, sample_weight = in_memory(y), in_memory(sample_weight)
-        labels = in_memory(self.predict(X))
-        return float(accuracy_score(y, labels, sample_weight=sample_weight))
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Return the logarithms of the probabilities, finite wherever the scores are.

@@ -16,14 +16,13 @@ from softreg._arrays import (
     cast,
     contiguous,
     dtype_name,
-    is_foreign,
     like,
     namespace,
     on_host,
 )
 from softreg._data import Ingested, Stream, ingest
 from softreg._fitted import become
-from softreg._labels import Known, known_classes
+from softreg._labels import Known, known_classes, labels_like
 from softreg._losses import Loss, loss_of
 from softreg._online import OnlineState, Seen, absorbed, seen_of
 from softreg._parameters import check_streams, solver_of
@@ -422,7 +421,6 @@ def linear_attributes(data: Ingested, coef: Array) -> dict[str, Any]:
     """Return the attributes that prediction needs, of coefficients (k, P)."""
     coef, n_features = like(coef, data.home), data.n_features_in
     coef = cast(coef, getattr(namespace(coef), data.dtype))
-    classes = _indexable(data.classes) if is_foreign(data.home) else None
     xp = namespace(coef)
     intercept = (
         coef[:, n_features] if coef.shape[1] > n_features else xp.zeros_like(coef[:, 0])
@@ -433,7 +431,7 @@ def linear_attributes(data: Ingested, coef: Array) -> dict[str, Any]:
     # No views: they would keep all coefficients alive, and whoever writes to them, as a
     # callback may, would write to the solver's.
     return names | {
-        "classes_": data.classes if classes is None else like(classes, data.home),
+        "classes_": labels_like(data.classes, data.home),
         "coef_": contiguous(xp.asarray(coef[:, :n_features], copy=True)),
         "intercept_": xp.asarray(intercept, copy=True),
         "n_features_in_": n_features,
@@ -452,17 +450,6 @@ def _state_of(estimator: SoftmaxRegression) -> OnlineState:
         )
     coef = coefficients_of(estimator)
     return OnlineState(coef, coef, Seen.loaded(estimator._seen))
-
-
-def _indexable(classes: np.ndarray) -> np.ndarray | None:
-    """Return labels in a dtype that every library can index; None for no numbers."""
-    kind, size = classes.dtype.kind, classes.dtype.itemsize
-    if kind == "u" and size > 1:
-        signed = classes.astype(np.int64)
-        return signed if (signed == classes).all() and (signed >= 0).all() else None
-    if kind == "f" and size not in (4, 8):
-        return classes.astype(np.float64)
-    return classes.astype(classes.dtype.newbyteorder("=")) if kind in "biuf" else None
 
 
 def _warm_coef(estimator: SoftmaxRegression, data: Ingested) -> Array | None:
