@@ -5,10 +5,11 @@ Everything else computes in the namespace that `namespace` returns.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from typing import Any
 
 import array_api_compat
@@ -131,6 +132,11 @@ def to_numpy(array: Array) -> np.ndarray:
 def on_host(values: Any) -> Any:
     """Return arrays of another library as NumPy's or SciPy's, all else as it is."""
     return to_numpy(values) if is_foreign(values) else values
+
+
+def home_of(X: Any) -> Array:
+    """Return an array of the place that answers about a matrix are given in."""
+    return stored_values(X) if is_foreign(X) else np.empty(0)
 
 
 def like(values: Array, reference: Array) -> Array:
@@ -451,6 +457,34 @@ def stacked_rows(parts: list[Any]) -> Any:
 
         return cupyx.scipy.sparse.vstack(parts, "csr")
     return namespace(parts[0]).concat(parts, axis=0)
+
+
+def rows_at(X: Any, numbers: np.ndarray) -> Any:
+    """Return rows of a matrix, dense or CSR, by their numbers, where it lies."""
+    if not is_foreign(X):
+        return X[numbers]
+    values = stored_values(X)
+    with device_context(values):
+        index = like(numbers, values)
+        return X[index] if is_sparse(X) else namespace(X).take(X, index, axis=0)
+
+
+def rows_in_order(parts: Iterable[tuple[np.ndarray, Array]], n_rows: int) -> Array:
+    """Return the rows of matrices in one, each at the number that comes with it.
+
+    Every number below n_rows comes once.
+    """
+    coming = iter(parts)
+    first = next(coming)
+    if isinstance(first[1], np.ndarray):
+        out = np.empty((n_rows, first[1].shape[1]), dtype=first[1].dtype)
+        for numbers, rows in chain([first], coming):
+            out[numbers] = rows
+        return out
+    every, pieces = zip(first, *coming, strict=True)
+    xp = namespace(first[1])
+    order = like(np.argsort(np.concatenate(every)), first[1])
+    return xp.take(xp.concat(pieces, axis=0), order, axis=0)
 
 
 def add_to_diagonal(matrix: Array, values: Array | float) -> Array:

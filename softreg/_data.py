@@ -14,12 +14,12 @@ from sklearn.utils.validation import check_consistent_length
 from softreg._arrays import (
     Array,
     free_gpu_bytes,
+    home_of,
     is_dask,
     is_foreign,
     is_on_gpu,
     like,
     place_of,
-    stored_values,
 )
 from softreg._blocks import Engine
 from softreg._design import Parametrisation
@@ -98,7 +98,7 @@ class Ingested(NamedTuple):
     @property
     def home(self) -> Array:
         """An array of the library and on the device that answers are given in."""
-        return stored_values(self.X) if is_foreign(self.X) else np.empty(0)
+        return home_of(self.X)
 
 
 def ingest(

@@ -6,13 +6,16 @@ product of many probabilities would underflow.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import accumulate, pairwise
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import scipy.sparse
 
+from softreg._arrays import Array, is_foreign, namespace, rows_at, rows_in_order
 from softreg._prediction import LinearSoftmaxMixin
 from softreg._scores import LinearMap
 from softreg._sources import RowSource
@@ -35,10 +38,10 @@ class Nodes(Protocol):
     def block_rows(self, X: Any) -> int:
         """Return how many rows to take at a time."""
 
-    def every(self, rows: Any) -> list[np.ndarray]:
+    def every(self, rows: Any) -> list[Array]:
         """Return the log-probabilities of the children of every node."""
 
-    def one(self, index: int, rows: Any) -> np.ndarray:
+    def one(self, index: int, rows: Any) -> Array:
         """Return the log-probabilities of the children of one node."""
 
 
@@ -53,14 +56,14 @@ class AnyNodes(NamedTuple):
 
     def block_rows(self, X: Any) -> int:
         """Return the rows that keep the probabilities in proportion."""
-        n_outputs = sum(len(estimator.classes_) for estimator in self.estimators)
+        n_outputs = sum(e.classes_.shape[0] for e in self.estimators)
         return max(1, BLOCK_ENTRIES // n_outputs)
 
-    def every(self, rows: Any) -> list[np.ndarray]:
+    def every(self, rows: Any) -> list[Array]:
         """Ask each."""
         return [self.one(index, rows) for index in range(len(self.estimators))]
 
-    def one(self, index: int, rows: Any) -> np.ndarray:
+    def one(self, index: int, rows: Any) -> Array:
         """Ask one."""
         estimator = self.estimators[index]
         with np.errstate(divide="ignore"):  # the logarithm of a probability of 0
@@ -83,30 +86,33 @@ class LinearNodes:
     @cached_property
     def stacked(self) -> LinearMap:
         """The coefficients of all nodes in one array."""
+        xp = namespace(self.maps[0].intercept)
         return LinearMap(
-            np.concatenate([_dense(linear.coef) for linear in self.maps]),
-            np.concatenate([linear.intercept for linear in self.maps]),
+            xp.concat([_dense(linear.coef) for linear in self.maps]),
+            xp.concat([linear.intercept for linear in self.maps]),
         )
 
     def block_rows(self, X: Any) -> int:
         """Return the rows that suit the product."""
         return self.stacked.block_rows(X)
 
-    def every(self, rows: Any) -> list[np.ndarray]:
+    def every(self, rows: Any) -> list[Array]:
         """Form all scores, then the log-probabilities at each node."""
         scores = self.stacked.scores(rows)
-        cuts = np.cumsum([len(linear.intercept) for linear in self.maps])[:-1]
-        parts = np.split(scores, cuts)
+        ends = accumulate((m.intercept.shape[0] for m in self.maps), initial=0)
         return [
-            e.log_proba_of(own) for e, own in zip(self.estimators, parts, strict=True)
+            estimator.log_proba_of(scores[start:stop, :])
+            for estimator, (start, stop) in zip(
+                self.estimators, pairwise(ends), strict=True
+            )
         ]
 
-    def one(self, index: int, rows: Any) -> np.ndarray:
+    def one(self, index: int, rows: Any) -> Array:
         """Form the scores of one node."""
         return self.estimators[index].log_proba_of(self.maps[index].scores(rows))
 
 
-def _dense(coef: Any) -> np.ndarray:
+def _dense(coef: Any) -> Array:
     return coef.toarray() if scipy.sparse.issparse(coef) else coef
 
 
@@ -114,20 +120,29 @@ def nodes_of(estimators: list[Any]) -> Nodes:
     """Return the classifiers of a tree as its nodes."""
     if not all(isinstance(e, LinearSoftmaxMixin) for e in estimators):
         return AnyNodes(estimators)
-    maps = [LinearMap(e.coef_, np.asarray(e.intercept_)) for e in estimators]
+    intercepts = [e.intercept_ for e in estimators]
+    maps = [
+        LinearMap(e.coef_, own if is_foreign(own) else np.asarray(own))
+        for e, own in zip(estimators, intercepts, strict=True)
+    ]
     return LinearNodes(estimators, maps)
 
 
-def all_leaves(tree: Tree, nodes: Nodes, rows: Any) -> np.ndarray:
+def all_leaves(tree: Tree, nodes: Nodes, rows: Any) -> Array:
     """Return the log-probabilities of all classes, (rows, K)."""
-    every = nodes.every(rows)
-    leaves = np.empty((len(tree.order), rows.shape[0]), dtype=every[0].dtype)
+    return rows_in_order(_leaves(tree, nodes.every(rows)), len(tree.order)).T
+
+
+def _leaves(tree: Tree, every: list[Array]) -> Iterator[tuple[np.ndarray, Array]]:
+    """Yield the classes right below each node, and their log-probabilities."""
     reached: dict[int, Any] = {0: 0.0}
     for index, (node, log_proba) in enumerate(zip(tree.nodes, every, strict=True)):
         total = log_proba + reached.pop(index)
-        leaves[tree.order[node.positions]] = total[node.leaves]
-        reached.update(zip(node.nodes.tolist(), total[node.inner], strict=True))
-    return leaves.T
+        for child, place in zip(node.nodes.tolist(), node.inner.tolist(), strict=True):
+            reached[child] = total[place, :]
+        if len(node.leaves):
+            leaves = rows_at(total, node.leaves) if len(node.inner) else total
+            yield tree.order[node.positions], leaves
 
 
 class Best:
@@ -183,33 +198,33 @@ class Best:
             self.codes[row, open_places] = rest[: open_places.sum()]
 
 
-def best_leaves(
-    tree: Tree, nodes: Nodes, X: Any, k: int
-) -> tuple[np.ndarray, np.ndarray]:
+def best_leaves(tree: Tree, nodes: Nodes, X: Any, k: int) -> tuple[Array, Array]:
     """Return the codes and log-probabilities of the k best classes, (rows, k).
 
     A search has many small products, which pay where a node is wide; in a narrow tree
-    all leaves are sooner formed than searched.
+    all leaves are sooner formed than searched. So they are in another library than
+    NumPy: on a GPU each step of a search would wait for the host.
     """
-    if WIDE * len(tree.nodes) <= len(tree.order):
+    if WIDE * len(tree.nodes) <= len(tree.order) and not is_foreign(X):
         find, size = _searched, WAITING_ENTRIES // len(tree.nodes)
         if isinstance(X, RowSource):
             size = min(size, nodes.block_rows(X))  # they are read, not viewed
     else:
         find, size = _ranked, nodes.block_rows(X)
-    starts = range(0, X.shape[0], size)
-    found = [find(tree, nodes, X[start : start + size], k) for start in starts]
+    n_rows = X.shape[0]
+    cuts = [(start, min(start + size, n_rows)) for start in range(0, n_rows, size)]
+    found = [find(tree, nodes, X[start:stop, :], k) for start, stop in cuts]
     codes, log_proba = zip(*found, strict=True)
-    return np.concatenate(codes), np.concatenate(log_proba)
+    xp = namespace(codes[0])
+    return xp.concat(codes), xp.concat(log_proba)
 
 
-def _ranked(
-    tree: Tree, nodes: Nodes, rows: Any, k: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _ranked(tree: Tree, nodes: Nodes, rows: Any, k: int) -> tuple[Array, Array]:
     """Rank all classes; ties go to the class that comes first."""
     log_proba = all_leaves(tree, nodes, rows)
-    codes = np.argsort(-log_proba, axis=1, kind="stable")[:, :k]
-    return codes, np.take_along_axis(log_proba, codes, axis=1)
+    xp = namespace(log_proba)
+    codes = xp.argsort(-log_proba, axis=1, stable=True)[:, :k]
+    return codes, xp.take_along_axis(log_proba, codes, axis=1)
 
 
 def _searched(

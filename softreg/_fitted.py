@@ -15,7 +15,7 @@ FITTED = frozenset(
         *("weight_decay_", "solver_", "_online", "_seen"),
         *("C_", "Cs_", "scores_", "coefs_paths_", "objectives_", "optimality_gaps_"),
         *("estimator_", "row_weights_", "objective_history_"),
-        *("node_estimators_", "_joins", "_tree"),
+        *("node_estimators_", "_joins", "_tree", "_home"),
     }
 )
 

@@ -15,7 +15,6 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state, get_tags
-from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import (
     check_consistent_length,
@@ -24,12 +23,28 @@ from sklearn.utils.validation import (
 )
 
 from softreg import _trees as trees
-from softreg._arrays import on_host
-from softreg._descent import PROBABILITIES, all_leaves, best_leaves, nodes_of
+from softreg._arrays import (
+    Array,
+    cast,
+    device_context,
+    empty,
+    home_of,
+    is_foreign,
+    is_sparse,
+    like,
+    namespace,
+    on_host,
+    one_hot,
+    rows_at,
+    to_numpy,
+)
+from softreg._descent import PROBABILITIES, Nodes, all_leaves, best_leaves, nodes_of
+from softreg._design import design
 from softreg._fitted import become
-from softreg._labels import coded, row_weights
+from softreg._labels import coded, labels_like, labels_of, row_weights
 from softreg._parameters import advising, is_whole, refusal
-from softreg._rows import checked_rows
+from softreg._prediction import AccuracyMixin, LinearSoftmaxMixin
+from softreg._rows import check_same_place, checked_rows
 from softreg._scores import map_rows
 from softreg._softmax import SoftmaxRegression
 from softreg._sources import RowSource
@@ -44,7 +59,11 @@ SUMMARY = ("objective_", "optimality_gap_", "converged_")
 
 
 class HierarchicalSoftmax(
-    StatusMixin, CallbackSupportMixin, ClassifierMixin, BaseEstimator
+    StatusMixin,
+    CallbackSupportMixin,
+    AccuracyMixin,
+    ClassifierMixin,
+    BaseEstimator,
 ):
     """Softmax over a tree of classes: many classes at the price of few.
 
@@ -61,7 +80,7 @@ class HierarchicalSoftmax(
     ----------
     estimator : classifier, default=None
         What is cloned for each node; it needs `predict_log_proba` or `predict_proba`,
-        and is fitted to arrays of numbers, whatever X was. None is
+        and is fitted to arrays of numbers, whatever X was (see the Notes). None is
         `SoftmaxRegression()`; to search over its parameters pass one. Its
         `class_weight` is resolved once, on the classes; its `weight_decay` is rescaled
         to the weight of a node's rows, so that all nodes share one objective.
@@ -111,6 +130,10 @@ class HierarchicalSoftmax(
     A row costs its path: the sum of the arities on it, in place of the number of
     classes. Sparse losses have nodes with probabilities of exactly 0.
 
+    Arrays of torch, CuPy or another array-API library are computed with in it, where
+    they lie, by softreg's estimators at the nodes. Other classifiers get them as
+    NumPy's or SciPy's; the answers are of the kind of X either way.
+
     To callbacks each node is a task; a tree needs all of them, so that one that asks to
     stop there is not heeded. Set on `estimator`, it stops the fit of a node.
 
@@ -153,6 +176,7 @@ class HierarchicalSoftmax(
     def __sklearn_tags__(self) -> Any:
         """Return scikit-learn's tags: sparse X is welcome where the nodes take it."""
         tags = super().__sklearn_tags__()
+        tags.array_api_support = True
         tags.input_tags.sparse = get_tags(self._template()).input_tags.sparse
         return tags
 
@@ -193,6 +217,8 @@ class HierarchicalSoftmax(
         _check_parameters(self, template, sample_weight)
         scratch = copy.copy(self)
         X = checked_rows(scratch, X, reset=True)
+        home = home_of(X)
+        X = X if _lives_anywhere(template) else on_host(X)
         y, sample_weight = on_host(y), on_host(sample_weight)
         data = _labelled(X, y, sample_weight, getattr(template, "class_weight", None))
         joins = _joins(self.tree, self.arity, data)
@@ -209,7 +235,8 @@ class HierarchicalSoftmax(
             name: vars(scratch)[name] for name in columns if hasattr(scratch, name)
         }
         fitted |= _summary(fits, data)
-        fitted["classes_"] = data.classes
+        fitted["classes_"] = labels_like(data.classes, home)
+        fitted["_home"] = empty((0,), home)
         fitted["node_estimators_"] = [fit.estimator for fit in fits]
         fitted["_joins"], fitted["_tree"] = joins, tree
         become(self, fitted)
@@ -226,13 +253,13 @@ class HierarchicalSoftmax(
         """Take what was saved."""
         super().__setstate__(state)
         if "_joins" in state:
-            self._tree = trees.planted(self._joins, len(self.classes_))
+            self._tree = trees.planted(self._joins, self.classes_.shape[0])
 
     @property
     def tree_(self) -> list[Any]:
         """The tree used, as nested lists of labels."""
         check_is_fitted(self)
-        return self._tree.nested(self.classes_.tolist())
+        return self._tree.nested(on_host(self.classes_).tolist())
 
     def predict(self, X: Any, *, top_k: int | None = None) -> np.ndarray:
         """Return the most probable label of each row, or the few most probable.
@@ -265,7 +292,7 @@ class HierarchicalSoftmax(
         >>> model.predict(X[[0, 100]], top_k=2).tolist()
         [[0, 1], [2, 1]]
         """
-        labels, _ = self.predict_best(X, 1 if top_k is None else top_k)
+        labels, _ = self._best(X, 1 if top_k is None else top_k, "predict")
         return labels[:, 0] if top_k is None else labels
 
     def predict_best(
@@ -274,7 +301,7 @@ class HierarchicalSoftmax(
         """Return the k most probable labels of each row, and their probabilities.
 
         In a tree with wide nodes those that cannot lead to one of them are not
-        computed.
+        computed; of arrays of another library than NumPy all are.
 
         Parameters
         ----------
@@ -308,8 +335,12 @@ class HierarchicalSoftmax(
         >>> labels[:, 0], proba.shape
         (array([0, 1]), (2, 2))
         """
+        return self._best(X, k, "predict_best")
+
+    def _best(self, X: Any, k: int | None, method: str) -> tuple[Array, Array]:
+        """Return what `predict_best` does; `method` is what the user called."""
         check_is_fitted(self)
-        n_classes = len(self.classes_)
+        n_classes = self.classes_.shape[0]
         k = min(5, n_classes) if k is None else k
         if not (is_whole(k) and 1 <= k <= n_classes):
             raise refusal(
@@ -317,10 +348,18 @@ class HierarchicalSoftmax(
                 f"k (or top_k) must be an integer from 1 to {n_classes}",
                 "It is how many of the classes to name.",
             )
+        rows, nodes = self._asked(X, method)
+        codes, log_proba = best_leaves(self._tree, nodes, rows, k)
+        proba = like(namespace(log_proba).exp(log_proba), self._home)
+        return labels_of(self.classes_, like(codes, self._home)), proba
+
+    def _asked(self, X: Any, method: str) -> tuple[Any, Nodes]:
+        """Return the checked rows where the nodes are, and the nodes for them."""
         X = checked_rows(self, X, reset=False)
-        nodes = nodes_of(self.node_estimators_).of(X)
-        codes, log_proba = best_leaves(self._tree, nodes, X, k)
-        return self.classes_[codes], np.exp(log_proba)
+        check_same_place(self, X, self._home, method)
+        if not _lives_anywhere(self.node_estimators_[0]):
+            X = on_host(X)
+        return X, nodes_of(self.node_estimators_).of(X)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return the probabilities of the classes.
@@ -351,7 +390,8 @@ class HierarchicalSoftmax(
         >>> model.predict_proba(X[:2]).sum(axis=1).round(6)
         array([1., 1.])
         """
-        return np.exp(self.predict_log_proba(X))
+        log_proba = self._log_proba(X, "predict_proba")
+        return namespace(log_proba).exp(log_proba)
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Return the logarithms of the probabilities, sums along the paths.
@@ -382,12 +422,15 @@ class HierarchicalSoftmax(
         >>> bool((model.predict_log_proba(X) < 0).all())
         True
         """
+        return self._log_proba(X, "predict_log_proba")
+
+    def _log_proba(self, X: Any, method: str) -> Array:
+        """Return the log-probabilities; `method` is what the user called."""
         check_is_fitted(self)
-        X = checked_rows(self, X, reset=False)
-        nodes = nodes_of(self.node_estimators_).of(X)
-        return map_rows(
-            X, nodes.block_rows(X), lambda rows: all_leaves(self._tree, nodes, rows)
-        )
+        rows, nodes = self._asked(X, method)
+        size = nodes.block_rows(rows)
+        answer = map_rows(rows, size, lambda own: all_leaves(self._tree, nodes, own))
+        return like(answer, self._home)
 
 
 class Labelled(NamedTuple):
@@ -416,6 +459,11 @@ class Fit(NamedTuple):
     estimator: Any
     total: float
     warned: list[str]
+
+
+def _lives_anywhere(estimator: Any) -> bool:
+    """Return whether an estimator computes where X lies, in its library."""
+    return isinstance(estimator, LinearSoftmaxMixin | HierarchicalSoftmax)
 
 
 def _check_parameters(model: Any, estimator: Any, sample_weight: Any) -> None:
@@ -486,28 +534,44 @@ def _joins(tree: Any, arity: int | None, data: Labelled) -> trees.Joins:
 
 def _squared_distances(data: Labelled) -> np.ndarray:
     """Return the squared distances between the class means."""
-    means = _class_means(data)
-    if not scipy.sparse.issparse(means):
-        means = means - means.mean(axis=0)
-    gram = safe_sparse_dot(means, means.T, dense_output=True)
+    with device_context(home_of(data.X)):
+        means = _class_means(data)
+        if not is_sparse(means):
+            means = means - namespace(means).mean(means, axis=0)
+        gram = means @ means.T
+    gram = gram.toarray() if is_sparse(gram) else to_numpy(gram)
     squares = np.diagonal(gram)
     return squares[:, None] + squares - 2 * gram
 
 
 def _class_means(data: Labelled) -> Any:
-    """Return the class means (K, d), sparse as X is; X is cast a piece at a time."""
+    """Return the class means (K, d), sparse as SciPy's X; a piece is cast at a time."""
     n_rows, n_classes = len(data.codes), len(data.classes)
     share = data.weight / np.bincount(data.codes, data.weight)[data.codes]
-    stored = data.X.nnz if scipy.sparse.issparse(data.X) else math.prod(data.X.shape)
+    stored = data.X.nnz if is_sparse(data.X) else math.prod(data.X.shape)
+    if is_foreign(data.X):
+        stored = max(stored, n_rows * n_classes)
     size = max(1, PIECE_ENTRIES * n_rows // max(1, stored))
     means: Any = 0
     for start in range(0, n_rows, size):
-        own = slice(start, start + size)
-        rows = data.X[own].astype(np.float64, copy=False)
-        places = data.codes[own], np.arange(rows.shape[0])
-        shape = n_classes, rows.shape[0]
-        means = means + scipy.sparse.csr_array((share[own], places), shape=shape) @ rows
+        own = slice(start, min(start + size, n_rows))
+        sums = _class_sums(data.X[own, :], data.codes[own], share[own], n_classes)
+        means = means + sums
     return means
+
+
+def _class_sums(rows: Any, codes: np.ndarray, share: np.ndarray, n_classes: int) -> Any:
+    """Return the sum of each class's rows (K, d), each row as often as its share."""
+    if not is_foreign(rows):
+        places = codes, np.arange(len(codes))
+        shape = n_classes, len(codes)
+        chosen = scipy.sparse.csr_array((share, places), shape=shape)
+        return chosen @ rows.astype(np.float64, copy=False)
+    home = home_of(rows)
+    dtype = namespace(home).float64
+    chosen = cast(one_hot(like(codes, home), n_classes), dtype) * like(share, home)
+    loaded = design(rows, dtype, has_intercept=False).loaded()
+    return loaded.adjoint(chosen[None, :, :])[0, :, :]
 
 
 def _parts(tree: trees.Tree, data: Labelled) -> Iterator[Part]:
@@ -523,7 +587,7 @@ def _parts(tree: trees.Tree, data: Labelled) -> Iterator[Part]:
         rows = np.sort(order[span])
         child = np.searchsorted(node.cuts, positions[rows], side="right") - 1
         yield Part(
-            data.X if len(rows) == whole else data.X[rows],
+            data.X if len(rows) == whole else rows_at(data.X, rows),
             child,
             data.weight[rows] if data.weighted else None,
             float(data.weight[rows].sum()),

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 from sklearn import get_config
-from sklearn.utils import get_tags
 from sklearn.utils.validation import validate_data
 
 from softreg._arrays import (
@@ -53,8 +52,7 @@ SHOWN = 6
 def checked_rows(estimator: Any, X: Any, *, reset: bool) -> Any:
     """Return X as scikit-learn's checks pass it: any layout, no copy.
 
-    An array of another library than NumPy stays what it is where the estimator computes
-    in it, else it becomes one of NumPy or SciPy.
+    An array of another library than NumPy stays what it is.
     """
     if is_dask(X):
         raise TypeError(
@@ -66,9 +64,7 @@ def checked_rows(estimator: Any, X: Any, *, reset: bool) -> Any:
         if is_source(X):
             return _checked_source(estimator, X, reset=reset)
         if is_foreign(X):
-            if get_tags(estimator).array_api_support:
-                return _checked_foreign(estimator, X, reset=reset)
-            X = on_host(X)
+            return _checked_foreign(estimator, X, reset=reset)
         # Sums of float16 overflow, and a search without them takes a byte an entry.
         half = isinstance(X, np.ndarray) and X.dtype == np.float16
         X = validate_data(
@@ -207,10 +203,13 @@ def _pieces(values: Array) -> Iterable[tuple[int, int]]:
     return ((i, min(i + step, n_rows)) for i in range(0, n_rows, step))
 
 
-def check_same_place(estimator: Any, X: Any, coef: Any, method: str) -> None:
-    """Refuse rows of another library, or on another device, than the fit's."""
-    here, there = place_of(X), place_of(coef)
-    if here != there and get_tags(estimator).array_api_support:
+def check_same_place(estimator: Any, X: Any, home: Any, method: str) -> None:
+    """Refuse rows of another library, or on another device, than the fit's.
+
+    `home` is an array that the fit has left.
+    """
+    here, there = place_of(X), place_of(home)
+    if here != there:
         raise ValueError(
             f"Inputs passed to {type(estimator).__name__}.{method}() must use the same "
             f"namespace and device as those passed to fit(): {there}, got {here}. "

@@ -7,9 +7,12 @@ import array_api_strict
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
+from sklearn.naive_bayes import GaussianNB
 
 from softreg import (
     HierarchicalSoftmax,
@@ -404,23 +407,125 @@ def test_a_margin_that_a_callback_ends_stays_where_its_rows_live(
     assert np.isfinite(other.objective_)
 
 
+TREES = {
+    "clusters": (DIGITS[0][:200], DIGITS[1][:200], {}),
+    "huffman": (DIGITS[0][:200], DIGITS[1][:200], {"tree": "huffman"}),
+    "given": (*WINE, {"tree": [[0, 2], 1]}),
+    "two classes": (*CANCER, {}),
+    "wide": (DIGITS[0][:120], np.arange(120) % 24, {"tree": "balanced", "arity": 12}),
+    "names": (WINE[0], np.array(["a", "b", "c"])[WINE[1]], {}),
+    "bytes": (DIGITS[0][:200].astype(np.uint8), DIGITS[1][:200], {}),
+    "sparsemax": (*WINE, {"estimator": SoftmaxRegression(1e-2, loss="sparsemax")}),
+    "balanced": (*WINE, {"estimator": SoftmaxRegression(class_weight="balanced")}),
+    "rounds": (*WINE, {"estimator": RobustSoftmaxRegression()}),
+    "a tree": (*WINE, {"estimator": HierarchicalSoftmax()}),
+    "another's": (*scaled(*WINE), {"estimator": LogisticRegression()}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", TREES)
+def test_trees_grow_where_their_rows_live(case, to):
+    X, y, params = TREES[case]
+    weight = np.linspace(0.5, 1.5, len(y))
+    model = HierarchicalSoftmax(**{"estimator": SoftmaxRegression(1e-2)} | params)
+    model.fit(X, y, weight)
+    X_other, y_other = to(X), y if case == "names" else to(y)
+    other = clone(model).fit(X_other, y_other, to(weight))
+    assert other.tree_ == model.tree_
+    home = place_of(X_other)
+    labels, proba = other.predict_best(X_other, 2)
+    answers = {
+        "classes_": (model.classes_, other.classes_),
+        "labels": (model.predict_best(X, 2)[0], labels),
+        "best": (model.predict_best(X, 2)[1], proba),
+        "top_k": (model.predict(X, top_k=2), other.predict(X_other, top_k=2)),
+    }
+    for name in METHODS[1:]:
+        answers[name] = getattr(model, name)(X), getattr(other, name)(X_other)
+    for name, (expected, got) in answers.items():
+        if expected.dtype.kind == "U":
+            np.testing.assert_array_equal(got, expected)
+            continue
+        assert place_of(got) == home, name
+        assert str(got.dtype).endswith(str(expected.dtype))
+        np.testing.assert_allclose(to_numpy(got), expected, atol=1e-4, err_msg=name)
+    assert other.score(X_other, y_other) == model.score(X, y)
+    for node in other.node_estimators_:
+        lives = case not in ("a tree", "another's")
+        assert place_of(getattr(node, "coef_", None)) == (home if lives else "numpy")
+
+
+def test_answers_of_a_tree_never_visit_the_host(to, monkeypatch):
+    X, y = to(WINE[0]), to(WINE[1])
+    model = HierarchicalSoftmax(SoftmaxRegression(1e-2), tree="huffman").fit(X, y)
+    visits = []
+
+    def noted(array):
+        visits.append(place_of(array))
+        return to_numpy(array)
+
+    for module in ("_arrays", "_scores", "_labels", "_hierarchical"):
+        monkeypatch.setattr(f"softreg.{module}.to_numpy", noted)
+    model.predict_proba(X)
+    model.predict_best(X)
+    assert visits  # the numbers of rows and classes go the other way
+    assert set(visits) == {"numpy"}
+
+
+def test_a_tree_travels(to):
+    X, y = WINE
+    model = HierarchicalSoftmax().fit(to(X), to(y))
+    again = pickle.loads(pickle.dumps(model))
+    assert again.tree_ == model.tree_
+    proba = again.predict_proba(to(X))
+    assert place_of(proba) == place_of(to(X))
+    np.testing.assert_array_equal(to_numpy(proba), to_numpy(model.predict_proba(to(X))))
+
+
 @pytest.mark.parametrize(
     "model",
     [
         HierarchicalSoftmax(),
+        HierarchicalSoftmax(GaussianNB()),
+        LargeMarginSoftmaxRegression(C=1e-2, m=1),
     ],
-    ids=lambda model: type(model).__name__,
+    ids=lambda model: type(getattr(model, "estimator", model)).__name__,
 )
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_estimators_of_the_host_read_arrays_as_numpy(model, to):
+def test_every_estimator_refuses_rows_of_another_place(model, to):
     X, y = WINE
-    weight = np.ones(178)
-    model.fit(to(X), to(y), to(weight))
-    proba = model.predict_proba(to(X))
-    assert isinstance(proba, np.ndarray)
-    np.testing.assert_array_equal(
-        proba, clone(model).fit(X, y, weight).predict_proba(X)
-    )
+    here, there = clone(model).fit(X, y), clone(model).fit(to(X), y)
+    for fitted, rows in ((here, to(X)), (there, X), (there, X.tolist())):
+        for method in METHODS[1:]:
+            with pytest.raises(ValueError, match=rf"\.{method}\(\) must use the same"):
+                getattr(fitted, method)(rows)
+        with pytest.raises(ValueError, match=r"\.predict\(\) must use the same"):
+            fitted.score(rows, y)
+    if hasattr(here, "predict_best"):
+        with pytest.raises(ValueError, match=r"predict_best\(\) must use the same"):
+            there.predict_best(X)
+    with pytest.raises(ValueError, match=r"device1'\), got array_api_strict on .*CPU"):
+        clone(model).fit(to_strict_device(X), y).predict_proba(to_strict(X))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        HierarchicalSoftmax(),
+        HierarchicalSoftmax(LogisticRegression()),
+        LargeMarginSoftmaxRegression(C=0.1, mu_min=30.0),
+    ],
+    ids=lambda model: type(getattr(model, "estimator", model)).__name__,
+)
+def test_dispatch_changes_nothing(model, to, monkeypatch):
+    monkeypatch.setenv("SCIPY_ARRAY_API", "1")
+    X, y = IRIS
+    plain = clone(model).fit(to(X), to(y))
+    with config_context(array_api_dispatch=True):
+        other = clone(model).fit(to(X), to(y))
+        proba = other.predict_proba(to(X))
+        assert other.score(to(X), to(y)) == plain.score(to(X), to(y))
+    assert place_of(proba) == place_of(to(X))
+    np.testing.assert_array_equal(to_numpy(proba), to_numpy(plain.predict_proba(to(X))))
 
 
 @pytest.mark.parametrize(

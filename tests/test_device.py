@@ -133,9 +133,14 @@ def test_robust_rounds_on_a_device(gpu):
 def test_a_tree_of_classes_on_a_device(gpu):
     model = HierarchicalSoftmax(SoftmaxRegression(1e-2)).fit(*DIGITS)
     other = HierarchicalSoftmax(SoftmaxRegression(1e-2, device="cuda")).fit(*DIGITS)
-    np.testing.assert_allclose(
-        other.predict_proba(DIGITS[0]), model.predict_proba(DIGITS[0]), atol=1e-4
-    )
+    assert other.tree_ == model.tree_
+    proba = other.predict_proba(DIGITS[0])
+    np.testing.assert_allclose(proba, model.predict_proba(DIGITS[0]), atol=1e-4)
+    labels, best = other.predict_best(DIGITS[0], 2)
+    for answer in (proba, labels, best, other.predict(DIGITS[0]), other.classes_):
+        assert type(answer) is np.ndarray
+    with pytest.raises(ValueError, match=r"device='cuda' places NumPy and SciPy input"):
+        clone(other).fit(array_api_strict.asarray(DIGITS[0]), DIGITS[1])
 
 
 def test_each_pass_sends_each_block_once(gpu, monkeypatch):

@@ -6,6 +6,7 @@ import scipy.sparse
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.naive_bayes import MultinomialNB
 
 from softreg import (
     HierarchicalSoftmax,
@@ -116,16 +117,27 @@ def test_sparse_rows(way, monkeypatch):
     assert (labels == expected.predict(X)).mean() > 0.99
 
 
-def test_angles_of_sparse_rows():
+@pytest.mark.parametrize(
+    "model",
+    [
+        LargeMarginSoftmaxRegression(C=0.1, tol=1e-6),
+        HierarchicalSoftmax(SoftmaxRegression(C=0.1, tol=1e-6)),
+        HierarchicalSoftmax(MultinomialNB()),
+    ],
+    ids=str,
+)
+def test_margins_and_trees_of_sparse_rows(model):
+    import cupy
     import cupyx.scipy.sparse
 
     X, y = scipy.sparse.csr_matrix(DIGITS[0] / 16), DIGITS[1]
-    expected = LargeMarginSoftmaxRegression(C=0.1, tol=1e-6).fit(X, y)
+    expected = clone(model).fit(X, y)
     rows = cupyx.scipy.sparse.csr_matrix(X)
-    other = LargeMarginSoftmaxRegression(C=0.1, tol=1e-6).fit(rows, y)
-    assert other.objective_ == pytest.approx(expected.objective_, rel=1e-6)
-    proba = to_numpy(other.predict_proba(rows))
-    np.testing.assert_allclose(proba, expected.predict_proba(X), atol=1e-3)
+    other = clone(model).fit(rows, y)
+    proba = other.predict_proba(rows)
+    assert isinstance(proba, cupy.ndarray)
+    np.testing.assert_allclose(proba.get(), expected.predict_proba(X), atol=1e-3)
+    assert other.score(rows, y) == pytest.approx(expected.score(X, y), abs=1e-2)
 
 
 @pytest.mark.parametrize("n_classes", [2, 10, 1000])
@@ -201,12 +213,18 @@ def test_the_estimators_around_it_stay_where_x_is():
         SoftmaxRegressionCV([1e-3, 1e-1], cv=3, scoring="f1_macro"),
         RobustSoftmaxRegression(SoftmaxRegression(1e-3)),
         LargeMarginSoftmaxRegression(C=1e-3),
+        HierarchicalSoftmax(SoftmaxRegression(1e-3)),
+        HierarchicalSoftmax(SoftmaxRegression(1e-3), tree="huffman"),
+        HierarchicalSoftmax(MultinomialNB()),
     ):
         here = clone(model).fit(X, y)
         there = clone(model).fit(cupy.asarray(X), cupy.asarray(y))
-        assert isinstance(there.coef_, cupy.ndarray)
         labels = there.predict(cupy.asarray(X))
+        for answer in (there.classes_, labels, there.predict_proba(cupy.asarray(X))):
+            assert isinstance(answer, cupy.ndarray)
         assert (cupy.asnumpy(labels) == here.predict(X)).mean() > 0.99
+        score = there.score(cupy.asarray(X), cupy.asarray(y))
+        assert score == pytest.approx(here.score(X, y), abs=1e-2)
 
 
 def test_offsets_are_of_64_bits(monkeypatch):
