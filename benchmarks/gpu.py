@@ -187,10 +187,10 @@ def task_of(name: str, place: Place, share: float, data: Path) -> Task:
 # -- the measurements -----------------------------------------------------------------
 
 
-def ceilings(place: Place) -> tuple[float, float]:
+def ceilings(place: Place, share: float) -> tuple[float, float]:
     """Return FLOP/s of a float32 product and bytes/s of a copy, the best of three."""
     xp = place.xp
-    side = 8192 if place.name == "cupy" else 1024
+    side = 8192 if place.name == "cupy" and share == 1 else 1024
     square = xp.ones((side, side), dtype=xp.float32)
     array = xp.ones(side * side * 4, dtype=xp.float32)
     square @ square, array.copy()
@@ -330,7 +330,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     place = place_named(options.arrays)
-    product, copy = ceilings(place)
+    product, copy = ceilings(place, options.share)
     passes = [
         f"On {place.device}: a float32 product at {product / TERA:.3g} TFLOP/s, a "
         f"copy at {copy / GIGA:.4g} GB/s.",

@@ -1,5 +1,6 @@
 """Fixtures: the array libraries, and raw data sets."""
 
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -8,6 +9,14 @@ import numpy as np
 import pytest
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_report_header():
+    """Say where CuPy is not CuPy."""
+    found = importlib.util.find_spec("cupy")
+    if found is not None and "cupy_on_cpu" in str(found.origin):
+        return "cupy: a stand-in on the CPU, no GPU"
+    return None
 
 
 @pytest.fixture(params=["numpy", "strict"])

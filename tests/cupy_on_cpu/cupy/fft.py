@@ -1,0 +1,1 @@
+"""Empty: array-api-compat imports it."""
