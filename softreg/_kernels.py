@@ -232,8 +232,11 @@ def class_curvature(
     design = block.design.loaded()
     curvature, total = loss.curvature(_state(block, design, kept, loss, operand)[1])
     scaled = weighted(block, xp.asarray(curvature, copy=True))
-    outer = (scaled / total) @ xp.matrix_transpose(curvature)
     diagonal = xp.sum(scaled, axis=2)
+    scaled /= total
+    # One by one: CuPy copies the transposed factor of a batch.
+    pairs = zip(_items(scaled), _items(curvature), strict=True)
+    outer = xp.stack([product(one, other.T) for one, other in pairs])
     eye = identity(curvature.shape[1], curvature)
     return (cast(eye * diagonal[:, None, :] - outer, xp.float64),), None
 

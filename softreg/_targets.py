@@ -98,6 +98,8 @@ class HardTargets(NamedTuple):
     def dense(self, dtype: object) -> Array:
         """Return the smoothed one-hot rows."""
         chosen = cast(one_hot(self.codes, self.n_classes), dtype)
+        if self.smoothing == 0:
+            return chosen
         return (1 - self.smoothing) * chosen + self.smoothing / self.n_classes
 
     def margin(self, dtype: object) -> Array | None:
