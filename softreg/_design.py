@@ -17,6 +17,7 @@ from softreg._arrays import (
     cast,
     contiguous,
     empty,
+    in_order_of,
     is_sparse,
     moved,
     namespace,
@@ -336,7 +337,7 @@ def csr_view(X: Any, data: Array) -> Any:
     """
     view = type(X)(X.shape, dtype=data.dtype)
     view.data, view.indices, view.indptr = data, X.indices, X.indptr
-    return view
+    return in_order_of(view, X)
 
 
 def csr_rows(X: Any, start: int, stop: int) -> Any:
@@ -345,7 +346,7 @@ def csr_rows(X: Any, start: int, stop: int) -> Any:
     view = type(X)((stop - start, X.shape[1]), dtype=X.dtype)
     view.data, view.indices = X.data[low:high], X.indices[low:high]
     view.indptr = X.indptr[start : stop + 1] - low
-    return view
+    return in_order_of(view, X)
 
 
 def design(X: Any, dtype: Any, *, has_intercept: bool) -> Rows:

@@ -145,13 +145,14 @@ def _checked_foreign(estimator: Any, X: Array, *, reset: bool) -> Array:
     if xp.isdtype(values.dtype, "real floating"):
         _check_finite(values)
     validate_data(estimator, X, reset=reset, skip_check_array=True)
+    if is_sparse(X) and not X.has_canonical_format:
+        X = X.copy()
+        X.sum_duplicates()
     if dtype_name(values) != "bool":
         return X
     if not is_sparse(X):
         return xp.astype(X, xp.uint8)
-    # CuPy has no sparse matrices of bytes. A flag stored twice is one.
-    X = X.copy()
-    X.sum_duplicates()
+    # CuPy has no sparse matrices of bytes. A flag stored twice was one.
     return csr_view(X, xp.astype(X.data, xp.float32))
 
 

@@ -103,6 +103,9 @@ def test_sparse_rows(way, monkeypatch):
     X = CountVectorizer().fit_transform(words).astype(float)
     y = rng.integers(0, 4, 400)
     expected = SoftmaxRegression(1e-2).fit(X, y)
+    # Blocks that begin anywhere in the stored entries: libraries differ in what they
+    # ask of where memory begins.
+    monkeypatch.setattr("softreg._problem.gpu_block_rows", lambda *shape: 61)
     if way == "cupy":
         rows = cupyx.scipy.sparse.csr_matrix(X)
         other = SoftmaxRegression(1e-2).fit(rows, y)
@@ -138,6 +141,26 @@ def test_margins_and_trees_of_sparse_rows(model):
     assert isinstance(proba, cupy.ndarray)
     np.testing.assert_allclose(proba.get(), expected.predict_proba(X), atol=1e-3)
     assert other.score(rows, y) == pytest.approx(expected.score(X, y), abs=1e-2)
+
+
+@pytest.mark.parametrize("dtype", [bool, np.float32, np.float64])
+def test_entries_in_any_order_and_stored_twice(dtype):
+    import cupyx.scipy.sparse
+
+    rng = np.random.default_rng(0)
+    entries = rng.integers(0, 2, 6000).astype(dtype)
+    parts = entries, rng.integers(0, 30, 6000), np.arange(301) * 20
+    rows = scipy.sparse.csr_matrix(parts, shape=(300, 30))
+    y = rng.integers(0, 3, 300)
+    expected = SoftmaxRegression(1e-2, tol=1e-9).fit(rows.toarray(), y)
+    X = cupyx.scipy.sparse.csr_matrix(rows)
+    there = SoftmaxRegression(1e-2, tol=1e-9).fit(X, y)
+    assert X.nnz == 6000
+    moved = SoftmaxRegression(1e-2, tol=1e-9, device="cuda").fit(rows, y)
+    assert rows.nnz == 6000
+    for model in (there, moved):
+        assert model.objective_ == pytest.approx(expected.objective_, rel=1e-8)
+        np.testing.assert_allclose(to_numpy(model.coef_), expected.coef_, atol=1e-4)
 
 
 @pytest.mark.parametrize("n_classes", [2, 10, 1000])
