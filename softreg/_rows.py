@@ -237,9 +237,13 @@ def placed(device: str | None, X: Any) -> tuple[Any, Array]:
     reference = gpu_of(device)
     if stored_bytes(X) > RESIDENT_SHARE * free_gpu_bytes(reference):
         return X, reference
-    send = rows_read if isinstance(X, RowSource) else moved
     try:
-        return send(X, reference), reference
+        if is_sparse(X):
+            return moved(X, reference), reference
+        # In pieces: CuPy stages what it sends in pinned memory, up to twice as much,
+        # and keeps that.
+        rows = X if isinstance(X, RowSource) else RowSource(X, 0, X.shape[0])
+        return rows_read(rows, reference), reference
     except MemoryError:  # CuPy's is one: the memory is in pieces, or was taken
         return X, reference
 
