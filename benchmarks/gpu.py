@@ -8,11 +8,12 @@ classes) and `places` (2.45M x 2048, 205 classes), rectified embeddings of a pow
 spectrum made on the device with a tenth of the labels at random, and `text` (400000 x
 30000 in CSR, 20 classes). float32, C = 1, a free intercept.
 
-softreg fits once for each gap, with that `tol`: it stops where it has proven it. Its
-kernels are compiled before, by a fit of some rows. Others are stopped after --seconds;
-their gaps are relative to the lower bound that softreg proves, by the objective that
-they evaluate themselves (torch, the stand-in: in float32, and no better than float64
-finds at their end), or in float64 at the end of longer and longer fits (scikit-learn).
+softreg fits once for each gap, with that `tol`: it stops where it has proven it. A fit
+of a sixteenth of the rows comes first, as with the rivals in CuPy, which compiles
+kernels when they are first used. The others are stopped after --seconds; their gaps are
+relative to the lower bound that softreg proves, by the objective that they evaluate
+themselves (torch, the stand-in: in float32, and no better than float64 finds at their
+end), or in float64 at the end of longer and longer fits (scikit-learn).
 scikit-learn on the CPU gets so many rows as one of its fits may take the time for.
 
 Writes STEM.csv with a row for each contender, problem and gap, and STEM.md with the
@@ -221,8 +222,8 @@ def softreg(
     place: Place, problem: str, task: Task, where: str, solver: Any = "auto"
 ) -> tuple[list[Row], float]:
     """Return the rows of a fit for each gap, and the lower bound of the last."""
-    some = slice(20 * task.n_classes)
-    SoftmaxRegression(tol=0.1, solver=solver).fit(task.X[some], task.y[some])
+    few = rivals.some_rows(task)
+    SoftmaxRegression(solver=solver).fit(few.X, few.y)
     rows = []
     for target in TARGETS:
         model = SoftmaxRegression(tol=target, solver=solver)
