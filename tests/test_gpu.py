@@ -48,6 +48,8 @@ CASES = {
     "SciPy's": (*WINE, {"solver": solvers.LBFGS(on_host=True)}),
     "newton-cholesky": (*WINE, {"solver": "newton-cholesky"}),
     "newton-cg": (*DIGITS, {"solver": "newton-cg", "C": 1e-2}),
+    "minibatch": (*DIGITS, {"solver": "minibatch", "C": 1e-2}),
+    "by columns": (np.asfortranarray(DIGITS[0]), DIGITS[1], {"C": 1e-3}),
     "bytes": (DIGITS[0].astype(np.uint8), DIGITS[1], {"C": 1e-3}),
     "wide": (DIGITS[0][:40, :], DIGITS[1][:40], {}),
 }  # fmt: skip
@@ -213,7 +215,9 @@ def test_no_array_of_the_coefficients_size_visits_the_host(monkeypatch):
     assert max(sizes) <= 2
 
 
-def test_the_estimators_around_it():
+def test_the_estimators_around_it(monkeypatch):
+    # Several blocks: the folds' weights of one are then no contiguous memory.
+    monkeypatch.setattr("softreg._problem.gpu_block_rows", lambda *shape: 500)
     X, y = DIGITS
     path, other = softmax_path(X, y, Cs=3), softmax_path(X, y, Cs=3, device="cuda")
     np.testing.assert_allclose(other.objectives, path.objectives, rtol=2e-4)

@@ -122,6 +122,24 @@ def test_copies_are_late_and_waited_for():
         target.set(staged.astype("float32"))
 
 
+def test_what_a_copy_may_still_read_is_not_overwritten():
+    stream, target = cupy.cuda.Stream(non_blocking=True), cupy.empty(3)
+    staged = cupyx.empty_pinned(3)
+    staged[:] = 1
+    target.set(staged, stream=stream)
+    # A kernel waits; the host does not.
+    cupy.cuda.get_current_stream().wait_event(stream.record())
+    staged += 1
+    with pytest.raises(RuntimeError, match="overwritten"):
+        target.set(staged, stream=stream)
+    target.get()
+    target.set(staged, stream=stream)
+    stream.record().synchronize()
+    staged += 1
+    target.set(staged, stream=stream)
+    stream.synchronize()
+
+
 def test_sparse_matrices_hold_floats_and_multiply_by_columns():
     rows = scipy.sparse.random_array((4, 3), density=0.5, format="csr")
     X = cupyx.scipy.sparse.csr_matrix(rows)

@@ -181,7 +181,7 @@ class ndarray:
         flags = self._host.flags
         if not (flags.c_contiguous or flags.f_contiguous):
             raise RuntimeError("Cannot set to non-contiguous array")
-        _streams.enqueue(stream, lambda: np.copyto(self._host, arr))
+        _streams.copy_from_host(stream, self._host, arr)
 
     def item(self) -> Any:
         if self.size != 1:
