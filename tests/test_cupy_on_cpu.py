@@ -46,6 +46,7 @@ def test_it_is_strict_and_fits_pass_on_it():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @needs_compiler
 def test_all_tests_of_the_gpu_pass_on_it():
     out = pytest_of(GPU)
