@@ -176,7 +176,8 @@ def residual(
     _launch("residual", scores, out, loss, own, potential, codes, weight=weight)
     reached: tuple[Array, ...] = ()
     if potentials:
-        reached = ((out @ potential[:, :, None])[:, :, 0].astype(np.float64),)
+        sums = [one @ row for one, row in zip(out, potential, strict=True)]
+        reached = (cupy.stack(sums).astype(np.float64),)
     out[:, codes, cupy.arange(n_rows)] = own
     return loss, out, reached, scores
 
