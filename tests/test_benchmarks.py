@@ -95,7 +95,7 @@ def test_the_race_on_a_gpu_rehearses_without_one(tmp_path):
     assert len(own) == 8
     for row in own:
         assert row["seconds"]
-        assert 0 <= float(row["reached"]) <= 1e-6
+        assert 0 <= float(row["reached"]) <= float(row["target"])
     stand_in = [row for row in rows if row["contender"] == "cuml-qn stand-in"]
     assert min(float(row["reached"]) for row in stand_in) < 1e-3
     assert min(float(row["reached"]) for row in rows) > -1e-6
