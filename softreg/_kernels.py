@@ -130,7 +130,7 @@ def undecided(
     """Count the rows whose class has at most half of the probability, (B,)."""
     xp = namespace(block.weight)
     shifted = _scores(block, block.design.loaded(), operand)
-    _, proba = loss.potential_and_proba(shifted)
+    proba = loss.proba(shifted)
     target = block.targets.dense(xp.float64)
     decided = xp.any((target == 1) & (proba > 0.5), axis=1)
     counted = (block.weight > 0) & ~decided
@@ -155,7 +155,7 @@ def _state(
     if kept is not None and len(kept) == 2:
         return kept
     shifted = _shifted(block, design, kept, operand)
-    return shifted, loss.potential_and_proba(shifted)[1]
+    return shifted, loss.proba(shifted)
 
 
 def hessian_product(

@@ -147,6 +147,22 @@ class Loss(ABC):
             Determined but for a shift of all.
         """
 
+    def proba(self, shifted: Array) -> Array:
+        """Return the probabilities alone.
+
+        Parameters
+        ----------
+        shifted : array of shape (B, K, n_rows)
+            Scores, less the largest of their row. Not to be overwritten.
+
+        Returns
+        -------
+        proba : array of shape (B, K, n_rows)
+            Those of `potential_and_proba`. Override it where they are quicker to have
+            without the potential: predictions want no more.
+        """
+        return self.potential_and_proba(shifted)[1]
+
     def omega(self, proba: Array) -> Array:
         """Return Omega, or more: the bound of the gap is the closer.
 
@@ -231,6 +247,10 @@ class Softmax(Loss):
         """Return log-sum-exp and softmax."""
         return projections.softmax(shifted, 1)
 
+    def proba(self, shifted: Array) -> Array:
+        """Return the softmax."""
+        return projections.project(shifted, 1, 1)
+
     def curvature(self, proba: Array) -> tuple[Array, Array | float]:
         """Return the probabilities: dp/dz = diag(p) - p p'."""
         return proba, 1.0
@@ -276,6 +296,10 @@ class Entmax(Loss):
         proba = projections.project(shifted, self.alpha, 1)
         linear = inner_over_classes(shifted, proba)
         return linear - projections.entropy(proba, self.alpha, 1), proba
+
+    def proba(self, shifted: Array) -> Array:
+        """Return p."""
+        return projections.project(shifted, self.alpha, 1)
 
     def curvature(self, proba: Array) -> tuple[Array, Array | float]:
         """Return `p^(2 - alpha)` on the support."""

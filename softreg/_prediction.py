@@ -288,7 +288,7 @@ class LinearSoftmaxMixin(AccuracyMixin):
         loss = self._loss
 
         def jacobian(scores: Array) -> Array:
-            proba = loss.potential_and_proba(self._shifted(scores))[1]
+            proba = loss.proba(self._shifted(scores))
             curvature, total = loss.curvature(proba)
             there = cast(like(coef, scores), curvature.dtype)
             mean = (curvature / total)[0, ...].T @ there
@@ -313,7 +313,7 @@ class LinearSoftmaxMixin(AccuracyMixin):
 
     def _proba(self, scores: Array) -> Array:
         """Return probabilities (rows, K) of scores (k, rows)."""
-        return self._loss.potential_and_proba(self._shifted(scores))[1][0, ...].T
+        return self._loss.proba(self._shifted(scores))[0, ...].T
 
     def log_proba_of(self, scores: Array) -> Array:
         """Return log-probabilities (K, rows) of scores (k, rows)."""

@@ -20,7 +20,10 @@ EASY = 1e-3
 def project(shifted: Array, alpha: float, axis: int) -> Array:
     """Return P of scores whose largest entry along the axis is 0."""
     if alpha == 1:
-        return softmax(shifted, axis)[1]
+        xp = namespace(shifted)
+        proba = xp.exp(shifted)
+        proba /= xp.sum(proba, axis=axis, keepdims=True)
+        return proba
     if alpha == 2:
         return _sparsemax(shifted, axis)
     if alpha == 1.5:
