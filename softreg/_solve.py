@@ -215,12 +215,13 @@ def lifted_for(watcher: Watcher, reduced: RowSpace) -> Watcher:
 
 
 def _reference(objective: Objective, l2: np.ndarray) -> np.ndarray:
-    """Return the slopes at zero, (B, 2); asked for where no gap can be proven."""
+    """Return the slopes at zero, (B, 2); nan where a penalty lets a gap be proven."""
     if np.all(l2 > 0):
-        return np.ones((len(l2), 2))
+        return np.full((len(l2), 2), np.nan)
     n_rows = objective.parametrisation.n_rows
     shape = (len(l2), n_rows, objective.moments.mean_x.shape[-1])
-    return objective.slopes(objective.evaluate(zeros(shape, objective.l2)))
+    slopes = objective.slopes(objective.evaluate(zeros(shape, objective.l2)))
+    return np.where(l2[:, None] > 0, np.nan, slopes)
 
 
 def _settled(

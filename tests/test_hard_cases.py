@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import scipy.sparse
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_digits, load_iris
 from sklearn.exceptions import ConvergenceWarning
 
 from softreg import SoftmaxRegression
@@ -204,3 +204,10 @@ def test_a_constant_column_of_many_rows_is_idle(value):
     model = SoftmaxRegression(C=np.inf).fit(X, y)
     assert model.converged_
     np.testing.assert_array_equal(model.coef_[:, 3], 0)
+
+
+def test_a_bound_that_overflows_proves_nothing():
+    X, y = load_iris(return_X_y=True)
+    with pytest.warns(ConvergenceWarning):
+        model = SoftmaxRegression(weight_decay=1e-322).fit(X * 1e-6, y)
+    assert not model.converged_

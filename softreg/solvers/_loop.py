@@ -30,7 +30,8 @@ class Stop(NamedTuple):
 
     Where nothing can be proven (gap inf) the largest entry of the gradient must fall to
     tol times that at zero, in the columns' own units and in units of their spread:
-    `reference` (B, 2) has both.
+    `reference` (B, 2) has both. It is nan where only a gap will do, though that is inf
+    where numbers overflow.
     """
 
     tol: float
@@ -43,10 +44,10 @@ class Stop(NamedTuple):
         """Return what is compared with tol: the relative gap, or gradient."""
         if np.isfinite(gap):
             return gap / abs(value) if value else gap
-        ratios = slopes / np.where(
-            self.reference[member] > 0, self.reference[member], 1
-        )
-        return float(ratios.max())
+        reference = self.reference[member]
+        if np.isnan(reference).any():
+            return np.inf
+        return float((slopes / np.where(reference > 0, reference, 1)).max())
 
     def wants_balance(self, point: Point) -> bool:
         """Return whether only the intercepts keep a problem from being solved."""
