@@ -56,8 +56,10 @@ def choose(shifted: Array, k: int, width: float) -> Choice:
     terms = xp.exp(scores)
     ordered = xp.sort(scores, axis=1, descending=True)
     rank = ordered[:, k - 1 : k, :]
-    # Differences of e^u from that of rank k keep their digits.
-    beyond = xp.exp(rank) * xp.expm1(scores - rank)
+    # Differences of e^u from that of rank k keep their digits, where they lose any.
+    ahead = scores - rank
+    near = xp.exp(rank) * xp.expm1(xp.minimum(ahead, 1.0))
+    beyond = xp.where(ahead > 1, terms - xp.exp(rank), near)
     total = xp.sum(xp.exp(ordered[:, :k, :]), axis=1, keepdims=True)
     low, high = xp.ones_like(total) * k / scores.shape[1], total
     for _ in range(MAX_ITER):

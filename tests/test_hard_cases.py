@@ -211,3 +211,15 @@ def test_a_bound_that_overflows_proves_nothing():
     with pytest.warns(ConvergenceWarning):
         model = SoftmaxRegression(weight_decay=1e-322).fit(X * 1e-6, y)
     assert not model.converged_
+
+
+def test_top_k_bears_a_row_far_from_all_others():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(60, 4)), np.arange(60) % 3
+    X[:, :3] += 2 * np.eye(3)[y]
+    X[0] *= 100
+    model = SoftmaxRegression(C=100, loss="topk-2").fit(X, y)
+    assert model.converged_
+    # e^u of its lowest score is 0 beside that of its largest.
+    assert np.ptp(model.decision_function(X[:1])) > 750
+    assert model.objective_ == pytest.approx(0.0889547, rel=1e-4)
