@@ -445,6 +445,17 @@ def breach_of(loss: Loss, n_classes: int, place: Array) -> str | None:
             "f must be convex and proba its gradient, got lines that touch it at one "
             f"row of scores and are {above.max():.1e} above it at another"
         )
+    alone = to_numpy(loss.proba(shifted))
+    if not np.allclose(alone[0], p, rtol=0, atol=PROBE_TOL):
+        return "proba must return what potential_and_proba returns, got another"
+    # Omega of what has these scores: f is its conjugate.
+    exact = (p * u).sum(axis=0) - values
+    omega = to_numpy(loss.omega(proba[0, ...].T))
+    if not ((omega >= exact - PROBE_TOL) & (omega <= PROBE_TOL)).all():
+        return (
+            "omega must be from Omega to 0, got "
+            f"{(omega - exact).min():.3g} more than Omega and up to {omega.max():.3g}"
+        )
     return None
 
 

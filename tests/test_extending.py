@@ -192,9 +192,9 @@ def test_what_is_no_object_of_a_subclass_is_refused(params, says):
 class Bent(LogSumExp):
     """Is no loss: something is done to its value and its probabilities."""
 
-    def __init__(self, value=None, proba=None, scores=None):
-        same = lambda given: given  # noqa: E731
-        self.bend = value or same, proba or same, scores or same
+    def __init__(self, value=None, proba=None, scores=None, alone=None, omega=None):
+        given = value, proba, scores, alone, omega
+        self.bend = [bend or (lambda own: own) for bend in given]
 
     def potential_and_proba(self, shifted):
         value, proba = super().potential_and_proba(shifted)
@@ -202,6 +202,12 @@ class Bent(LogSumExp):
 
     def scores(self, proba):
         return self.bend[2](super().scores(proba))
+
+    def proba(self, shifted):
+        return self.bend[3](super().proba(shifted))
+
+    def omega(self, proba):
+        return self.bend[4](super().omega(proba))
 
 
 @pytest.mark.parametrize(
@@ -218,6 +224,10 @@ class Bent(LogSumExp):
         ({"proba": lambda p: p[0]}, "proba must have shape"),
         ({"scores": lambda u: u[0]}, "scores must have shape"),
         ({"scores": lambda u: u * np.nan}, "scores must be finite"),
+        ({"alone": lambda p: 0 * p + 1 / 3}, "proba must return what"),
+        ({"omega": lambda o: o - 10}, "omega must be from Omega to 0"),
+        ({"omega": lambda o: o + 1}, "omega must be .* up to 1"),
+        ({"omega": lambda o: o * np.nan}, "omega must be"),
     ],
 )
 def test_what_is_no_loss_is_refused_before_any_computing(how, says):
