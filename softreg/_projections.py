@@ -20,10 +20,9 @@ EASY = 1e-3
 def project(shifted: Array, alpha: float, axis: int) -> Array:
     """Return P of scores whose largest entry along the axis is 0."""
     if alpha == 1:
-        xp = namespace(shifted)
-        proba = xp.exp(shifted)
-        proba /= xp.sum(proba, axis=axis, keepdims=True)
-        return proba
+        terms, total = _exponentials(shifted, axis)
+        terms /= total
+        return terms
     if alpha == 2:
         return _sparsemax(shifted, axis)
     if alpha == 1.5:
@@ -38,8 +37,7 @@ def softmax(shifted: Array, axis: int) -> tuple[Array, Array]:
     be 0 from a gap of scores of 40 on (Blanchard, Higham & Higham 2021).
     """
     xp = namespace(shifted)
-    proba = xp.exp(shifted)
-    total = xp.sum(proba, axis=axis, keepdims=True)
+    proba, total = _exponentials(shifted, axis)
     rest = xp.squeeze(total, axis=axis) - 1
     easy = rest < EASY
     if bool(xp.any(easy)):
@@ -48,6 +46,13 @@ def softmax(shifted: Array, axis: int) -> tuple[Array, Array]:
         rest = xp.where(easy, others, rest)
     proba /= total
     return xp.log1p(rest), proba
+
+
+def _exponentials(shifted: Array, axis: int) -> tuple[Array, Array]:
+    """Return e^u, and its sum with the axis kept."""
+    xp = namespace(shifted)
+    terms = xp.exp(shifted)
+    return terms, xp.sum(terms, axis=axis, keepdims=True)
 
 
 def curvature(proba: Array, alpha: float) -> Array:

@@ -234,9 +234,8 @@ class Solver(ABC):
     around them is the library's: it judges every point by its proven gap, keeps the
     history and the best point, tells callbacks, stops at `tol`, at `max_iter` or where
     nothing is gained in ten iterations, and goes on with float64 products where those
-    of the data are coarser. So a solver that passes on the points it gets
-    cannot return what is not proven, and one that comes to nothing ends in the one
-    warning.
+    of the data are coarser. So a solver that passes on the points it gets cannot return
+    what is not proven, and one that comes to nothing ends in the one warning.
 
     Every array is a batch of problems, problem first, as the folds of a
     cross-validation are: a single fit is a batch of one. Objects should be unchangeable
